@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+LOCK ?= cpu
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(LOCK)
+
+.PHONY: help setup demo test test-fast check format bench-miner clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(READY) ## create .venv from the pinned lock (LOCK=cpu or gpu)
+
+$(READY): requirements/$(LOCK).lock.txt requirements/dev.lock.txt pyproject.toml scripts/setup.sh
+	@PYTHON=$(PYTHON) VENV=$(VENV) LOCK=$(LOCK) bash scripts/setup.sh
+	@touch $@
+
+demo: $(READY) ## the whole subnet on this machine: chain, miners, validator (PROMPT="..." asks it something)
+	@$(BIN)/assay demo $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)
+
+test: $(READY) ## unit, property, golden and end-to-end tests with real vLLM
+	@$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+test-fast: $(READY) ## everything that needs no engine and no process, under 60 s
+	@$(BIN)/python -m pytest -m "not engine and not e2e and not long" $(ARGS)
+
+check: $(READY) ## format, lint, strict types, import contracts, tests
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/check.sh
+
+format: $(READY) ## rewrite the code in the house format
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench-miner: $(READY) ## miner against default vllm serve and the bare engine; writes docs/benchmarks
+	@$(BIN)/python scripts/bench_miner.py $(ARGS)
+
+clean: ## remove the environment and everything that was generated
+	rm -rf $(VENV) .demo .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
