@@ -1,0 +1,164 @@
+"""Every knob in one tree: flag > environment > subnet.toml > default.
+
+Parameters of rules are defined beside the functions that they tune and only gathered here; what a
+process needs to run at all (chain, addresses, loops) is defined here. A misspelt key or an
+impossible value is a `ConfigError` of one line, never a traceback.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+ENV_PREFIX: Final = "ASSAY_"
+ENV_NOT_SETTINGS: Final = frozenset({"ASSAY_CHAIN"})
+"""Variables with our prefix that are not settings: ASSAY_CHAIN points the contract tests."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message says which key, why, and how to mend it."""
+
+
+class Section(BaseModel):
+    """A group of knobs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class ChainSettings(Section):
+    """Which chain, which subnet, whose key."""
+
+    network: str = "ws://127.0.0.1:9944"
+    """`finney`, `test`, or a websocket URL; the default is the embedded devnet."""
+    netuid: Annotated[int, Field(ge=0, le=65_535)] = 1
+    wallet_name: str = "default"
+    wallet_hotkey: str = "default"
+    wallet_path: Path = Path("~/.bittensor/wallets")
+    timeout_seconds: Seconds = 60.0
+    """Longest wait for one chain call; a chain that is slower counts as unreachable."""
+
+    @property
+    def is_public(self) -> bool:
+        """Whether the chain is not on this machine: then miners' private addresses are refused."""
+        return not self.network.startswith(("ws://127.", "ws://localhost", "ws://[::1]"))
+
+
+class ReleaseSettings(Section):
+    """Which model is served and verified."""
+
+    model: str = "assets/tiny"
+    """A hub name such as `Qwen/Qwen3-0.6B`, or a folder."""
+    revision: str = "main"
+    calibration: Path | None = None
+    """The verifier's table for this release; default: `calibration.json` in the model's folder."""
+
+
+class MinerSettings(Section):
+    """The miner's process."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 8091
+    external_host: str | None = None
+    """Address to publish on the chain; default: `host`."""
+    concurrent_requests_max: Annotated[int, Field(ge=1, le=4096)] = 32
+    connections_max: Annotated[int, Field(ge=1, le=65_536)] = 256
+    metagraph_refresh_seconds: Seconds = 12.0
+    """How stale the permits that admission checks may be."""
+
+
+class ValidatorSettings(Section):
+    """The validator's process and loops."""
+
+    state_path: Path = Path("validator.sqlite")
+    probe_interval_seconds: Seconds = 2.0
+    """Mean gap between two requests to one miner; the gaps are exponential, as users' are."""
+    request_timeout_seconds: Seconds = 30.0
+    requests_in_flight_max: Annotated[int, Field(ge=1, le=4096)] = 16
+    audit_interval_seconds: Seconds = 1.0
+    referee_batch_tokens_max: Annotated[int, Field(ge=64, le=10_000_000)] = 16_384
+    """Memory bound of one referee pass: about 4 * vocabulary bytes a token."""
+    referee_threads: Annotated[int, Field(ge=1, le=256)] = 1
+    epochs_max: Annotated[int, Field(ge=0)] = 0
+    """Stop after this many weight submissions; 0 runs until stopped."""
+
+
+class Settings(Section):
+    """The whole tree."""
+
+    chain: ChainSettings = ChainSettings()
+    release: ReleaseSettings = ReleaseSettings()
+    miner: MinerSettings = MinerSettings()
+    validator: ValidatorSettings = ValidatorSettings()
+
+
+def load_settings(
+    file: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the tree.
+
+    `overrides` are flags as dotted keys (`chain.netuid`); those that are None were not given.
+    Without `file`, `subnet.toml` of the working directory is used if it is there.
+    Environment: `ASSAY_<SECTION>__<KEY>`, such as `ASSAY_CHAIN__NETUID=2`.
+    Raises ConfigError.
+    """
+    tree: dict[str, Any] = {}
+    path = file if file is not None else Path("subnet.toml")
+    if file is not None or path.exists():
+        try:
+            tree = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    source_of: dict[str, str] = {}
+    for name, text in (os.environ if environ is None else environ).items():
+        if name.startswith(ENV_PREFIX) and name not in ENV_NOT_SETTINGS:
+            key = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+            source_of[key] = f"environment variable {name}"
+            _put(tree, key, text)
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            source_of[key] = f"flag for {key}"
+            _put(tree, key, value)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error, source_of, path)) from error
+
+
+def _put(tree: dict[str, Any], dotted_key: str, value: object) -> None:
+    *sections, leaf = dotted_key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{dotted_key}: {section} is a value, not a section")
+    tree[leaf] = value
+
+
+def _first_problem(error: ValidationError, source_of: Mapping[str, str], file: Path) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    where = source_of.get(key, str(file))
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key {key}; {_known_keys(problem['loc'])}"
+    return f"{where}: {key} = {problem['input']!r}: {problem['msg']}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> str:
+    model: type[BaseModel] = Settings
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type):
+            break
+        model = field.annotation
+    return "known here: " + ", ".join(sorted(model.model_fields))
