@@ -6,28 +6,33 @@ PYTHON=${PYTHON:-python3} VENV=${VENV:-.venv} LOCK=${LOCK:-cpu}
 say() { printf '\033[1m[setup %s] %s\033[0m\n' "$1" "$2"; }
 
 if ! "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
-    echo "setup: $PYTHON is not Python 3.11 to 3.13: install one and run 'make PYTHON=/path/to/python3.11 ...'" >&2
+    echo "setup: '$PYTHON' is not Python 3.11 to 3.13; install one and name it: make PYTHON=python3.11 ..." >&2
     exit 2
 fi
 
 say 1/4 "virtual environment in $VENV"
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
-pip=("$VENV/bin/python" -m pip --disable-pip-version-check)
 
-# --no-deps: the lock is complete, and resolving would pull CUDA builds of torchvision and
+install() {
+    "$VENV/bin/python" -m pip --disable-pip-version-check install --no-deps --no-compile "$@" \
+        2> >(grep -v 'is ignored: it is neither a file nor a directory' >&2)
+}
+
+# --no-deps: the lock is complete, and resolving it would pull CUDA builds of torchvision and
 # torchaudio that break transformers beside a CPU torch.
-say 2/4 "packages from requirements/$LOCK.lock.txt (about 2 GB on disk)"
-lock_args=(--no-deps -r "requirements/$LOCK.lock.txt" -r requirements/dev.lock.txt)
-if [ "$LOCK" = cpu ] && ! "$VENV/bin/python" -c 'import torch' 2>/dev/null; then
-    torch_pin=$(grep '^torch==' requirements/cpu.lock.txt)
-    "${pip[@]}" install --no-deps "$torch_pin" 2>/dev/null \
-        || "${pip[@]}" install --no-deps --index-url https://download.pytorch.org/whl/cpu "$torch_pin"
+say 2/4 "packages from requirements/$LOCK.lock.txt (a few minutes the first time)"
+if [ "$LOCK" = cpu ]; then
+    torch=$(grep '^torch==' requirements/cpu.lock.txt)
+    if ! install -q "$torch" 2>/dev/null; then
+        install --index-url https://download.pytorch.org/whl/cpu "$torch"
+    fi
 fi
-"${pip[@]}" install --no-compile --progress-bar on "${lock_args[@]}" | grep -vE '^(Looking in|Requirement already)' || true
-"${pip[@]}" check >/dev/null 2>&1 || true
+install --progress-bar on -r "requirements/$LOCK.lock.txt" -r requirements/dev.lock.txt \
+    | { grep -vE '^(Looking in|Requirement already satisfied)' || [ $? = 1 ]; }
 
 say 3/4 "the assay command"
-"${pip[@]}" install -q --no-deps --no-build-isolation -e .
+install -q --no-build-isolation -e .
 
 say 4/4 "bytecode (halves every later start of an engine)"
+# Some packages ship files for other Python versions, which do not compile: not a failure of ours.
 "$VENV/bin/python" -m compileall -q -j "$(nproc)" "$VENV"/lib/python3.*/site-packages >/dev/null 2>&1 || true

@@ -1,0 +1,72 @@
+"""The `assay` command: every verb that is not a neuron.
+
+Heavy libraries are imported by the verb that needs them, so that `--help` answers at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from subnet.cli.exits import run_process
+
+app = typer.Typer(
+    name="assay",
+    help="An inference subnet in which every answer can be tested. Start with: assay demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def demo(
+    prompt: Annotated[
+        str | None, typer.Option(help="Ask the subnet this; a sample prompt otherwise.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Deals the behaviours to the hotkeys; same seed, same deal.")
+    ] = 7,
+    deal: Annotated[
+        str,
+        typer.Option(
+            help="Behaviours, comma-separated: honest, weaker (another checkpoint under the strong "
+            "release's name), foreign-seed (another sampling)."
+        ),
+    ] = "honest,honest,weaker,foreign-seed",
+    epochs: Annotated[
+        int, typer.Option(min=1, max=100, help="Epochs to run after the first accepted weights.")
+    ] = 3,
+    folder: Annotated[
+        Path, typer.Option(help="Wallets, logs, state and report.json; emptied at the start.")
+    ] = Path(".demo"),
+    verifier: Annotated[
+        bool,
+        typer.Option(help="--no-verifier switches the margin check off: watch the cheats earn."),
+    ] = True,
+) -> None:
+    """Run chain, miners (some cheat) and a validator on this machine, until the cheats are caught.
+
+    No GPU, wallet or public chain needed. Takes about two minutes. Stop it with Ctrl-C.
+    """
+    from subnet.cli.demo import DemoOptions, run_demo
+
+    run_demo(
+        DemoOptions(
+            prompt=prompt,
+            seed=seed,
+            behaviours=tuple(deal.split(",")),
+            epochs=epochs,
+            folder=folder,
+            is_margin_checked=verifier,
+        )
+    )
+
+
+def main() -> None:
+    """Entry point of the command."""
+    run_process(app)
+
+
+if __name__ == "__main__":
+    main()
