@@ -220,7 +220,7 @@ class Chain(Protocol):
     async def metagraph(self) -> Metagraph: ...
 
     async def wait_for_block(self, block: int) -> int:
-        """Return the current block once it is at least `block`."""
+        """Return the final block's number once it is at least `block`: its hash then stands."""
         ...
 
     async def wait_for_epoch(self) -> int:
