@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import bittensor as bt
 from bittensor._transport.errors import SubstrateRequestException
@@ -36,23 +36,30 @@ _WORLD = (
 
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-Connect = Callable[[], Awaitable[Any]]
+Dial = Callable[[], Awaitable[Any]]
 
 
 class BittensorChain:
     """One subnet, read and written with one hotkey."""
 
     def __init__(
-        self, settings: ChainSettings, wallet: bt.Wallet, *, connect: Connect | None = None
+        self, settings: ChainSettings, wallet: bt.Wallet, *, dial: Dial | None = None
     ) -> None:
-        """`connect` returns a connected `bt.Client`; by default one for `settings.network`."""
+        """`dial` returns a connected `bt.Client`; by default one for `settings.network`."""
         self._settings = settings
         self._wallet = wallet
         self._hotkey: str = wallet.hotkey.ss58_address
-        self._connect = connect or self._dial
+        self._dial = dial or self._dial_network
         self._client: Any = None
         self._connecting = asyncio.Lock()
         self._writing = asyncio.Lock()
+
+    @classmethod
+    async def connect(cls, settings: ChainSettings, wallet: bt.Wallet) -> Self:
+        """A chain that has answered once. Raises ChainError if it does not."""
+        chain = cls(settings, wallet)
+        await chain.block_number()
+        return chain
 
     async def close(self) -> None:
         """Drop the connection."""
@@ -223,10 +230,10 @@ class BittensorChain:
     async def _connected(self) -> Any:
         async with self._connecting:
             if self._client is None:
-                self._client = await self._connect()
+                self._client = await self._dial()
             return self._client
 
-    async def _dial(self) -> Any:
+    async def _dial_network(self) -> Any:
         network = self._settings.network
         only: list[str] | None = [] if "://" in network else None
         client = bt.Client(network, fallback_endpoints=only, archive_endpoints=only)

@@ -8,7 +8,7 @@ import pytest
 
 from subnet.config import ChainSettings, ConfigError
 from subnet.edge.bittensor_chain import BittensorChain
-from subnet.edge.wallets import open_wallet
+from subnet.edge.wallets import load_wallet
 from subnet.ports import ChainError, Endpoint
 
 HOTKEY = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
@@ -88,7 +88,7 @@ def chain_over(*clients):
             raise client
         return client
 
-    return BittensorChain(SETTINGS, WALLET, connect=connect)
+    return BittensorChain(SETTINGS, WALLET, dial=connect)
 
 
 async def test_a_broken_connection_is_replaced_by_a_new_one_at_the_next_call():
@@ -181,23 +181,20 @@ async def test_no_commitment_is_none():
 
 
 def test_a_missing_wallet_says_where_it_looked_and_how_to_create_it(tmp_path):
-    settings = ChainSettings(wallet_name="cold", wallet_hotkey="hot", wallet_path=tmp_path)
     with pytest.raises(ConfigError, match=r"cold/hotkeys/hot; create it with `btcli") as caught:
-        open_wallet(settings)
+        load_wallet(tmp_path, "cold", "hot")
     assert "\n" not in str(caught.value)
 
 
 def test_a_hotkey_on_disk_opens(tmp_path):
     wallet = bt.Wallet("cold", "hot", str(tmp_path))
     wallet.create_new_hotkey(suppress=True)
-    settings = ChainSettings(wallet_name="cold", wallet_hotkey="hot", wallet_path=tmp_path)
-    assert open_wallet(settings).hotkey.ss58_address == wallet.hotkey.ss58_address
+    assert load_wallet(tmp_path, "cold", "hot").hotkey.ss58_address == wallet.hotkey.ss58_address
 
 
 def test_a_damaged_hotkey_file_is_one_line(tmp_path):
     path = tmp_path / "cold" / "hotkeys" / "hot"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not a key")
-    settings = ChainSettings(wallet_name="cold", wallet_hotkey="hot", wallet_path=tmp_path)
     with pytest.raises(ConfigError, match="cannot open the hotkey"):
-        open_wallet(settings)
+        load_wallet(tmp_path, "cold", "hot")
