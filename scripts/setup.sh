@@ -23,12 +23,10 @@ install() {
 say 2/4 "packages from requirements/$LOCK.lock.txt (a few minutes the first time)"
 if [ "$LOCK" = cpu ]; then
     torch=$(grep '^torch==' requirements/cpu.lock.txt)
-    if ! install -q "$torch" 2>/dev/null; then
-        install --index-url https://download.pytorch.org/whl/cpu "$torch"
-    fi
+    install "$torch" 2>/dev/null || install --index-url https://download.pytorch.org/whl/cpu "$torch"
 fi
 install --progress-bar on -r "requirements/$LOCK.lock.txt" -r requirements/dev.lock.txt \
-    | { grep -vE '^(Looking in|Requirement already satisfied)' || [ $? = 1 ]; }
+    | { grep -E '^(Collecting|Downloading|  Downloading|Installing)' | cut -c1-100 || [ $? = 1 ]; }
 
 say 3/4 "the assay command"
 install -q --no-build-isolation -e .
