@@ -21,6 +21,7 @@ from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
 from protocol.release import TOP_K_MAX
+from subnet.core.verification.candidates import best_candidates
 from subnet.core.verification.margin import seeded_choice
 from subnet.core.verification.noise import position_of, seed_prefix
 from subnet.core.verification.support import SamplingRows
@@ -226,18 +227,8 @@ def _altering(params: SamplingParams) -> dict[str, Any]:
 
 
 def _best(rows: torch.Tensor, count: int) -> tuple[_Floats, _Ints]:
-    """The `count` best logits of each row, descending, with their ids.
-
-    On a CPU numpy's vectorised partition beats torch.topk about fourfold at 2k to 4k tokens.
-    """
-    if rows.device.type != "cpu":
-        top = torch.topk(rows, count, dim=1)
-        return top.values.cpu().numpy(), top.indices.cpu().numpy()
-    table = rows.numpy()
-    vocab_size = table.shape[1]
-    ids = np.arange(vocab_size)[None, :].repeat(len(table), axis=0)
-    if count < vocab_size:
-        ids = np.argpartition(table, vocab_size - count, axis=1)[:, vocab_size - count :]
-    values = np.take_along_axis(table, ids, axis=1)
-    order = np.argsort(-values, axis=1)
-    return np.take_along_axis(values, order, axis=1), np.take_along_axis(ids, order, axis=1)
+    """The `count` best logits of each row, descending, with their ids."""
+    if rows.device.type == "cpu":
+        return best_candidates(rows.numpy(), count)
+    top = torch.topk(rows, count, dim=1)
+    return top.values.cpu().numpy(), top.indices.cpu().numpy()

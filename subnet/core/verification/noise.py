@@ -25,12 +25,15 @@ def seed_prefix(seed: int) -> int:
     return _mix_word(state, (seed >> 32) & _WORD)
 
 
-def position_of(prompt_tokens: int, output_index: int) -> int:
-    """The position that output token `output_index` (from 0) is sampled at, as vLLM counts."""
+def position_of(prompt_tokens: Any, output_index: Any) -> Any:
+    """The position that output token `output_index` (from 0) is sampled at, as vLLM counts.
+
+    Integers or integer arrays.
+    """
     return prompt_tokens - 1 + output_index
 
 
-def hash_words(prefix: Any, position: Any, token_id: Any, xp: Any) -> Any:
+def hash_words(prefix: Any, position: Any, token_id: Any) -> Any:
     """murmur3_32 over (seed low, seed high, position, token id), as int64 in [0, 2**32).
 
     The three int64 arrays broadcast against each other; `prefix` comes from `seed_prefix`.
@@ -51,7 +54,7 @@ def gumbel_of(words: Any, xp: Any) -> Any:
 
 def seeded_gumbel(prefix: Any, position: Any, token_id: Any, xp: Any) -> Any:
     """fp32 noise for every broadcast (prefix, position, token id)."""
-    return gumbel_of(hash_words(prefix, position, token_id, xp), xp)
+    return gumbel_of(hash_words(prefix, position, token_id), xp)
 
 
 def _mix(state: Any, key: Any) -> Any:

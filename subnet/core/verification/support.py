@@ -35,57 +35,74 @@ class Borders:
     """What the supports of n positions are cut by; arrays [n, 1] and [n, k]."""
 
     top_k_logit: Any
-    """The k-th best logit: the last that top-k admits."""
+    """The k-th best logit: the last that top-k admits; -inf where it admits the vocabulary."""
     top_p_logit: Any
-    """The lowest logit inside both top-k and top-p."""
+    """The lowest logit inside both; -inf where top-p is 1, which cuts nothing."""
+    weights: Any
+    """exp((logit - best) / T) of each candidate inside top-k, 0 elsewhere."""
+    mass: Any
+    """Sum of the weights: what top-p is a share of."""
     mass_above: Any
-    """Share of the top-k mass that ranks above each candidate."""
-    narrowed: Any
-    """False where top-k admits all candidates of the vocabulary, so that it has no border."""
+    """Share of that mass on the candidates ranked above each candidate."""
 
 
 def borders(logits: Any, rows: SamplingRows, vocab_size: int, xp: Any) -> Borders:
-    """The support's borders for `logits` [n, k], sorted descending, k >= every `top_k`.
+    """The support's borders for `logits` [n, k], sorted descending, k at least every `top_k`.
 
     Greedy rows are treated as temperature 1; their support is not used.
     """
-    candidates = logits.shape[1]
-    rank = xp.arange(candidates)[None, :]
-    top_k = xp.clip(rows.top_k, 1, candidates)[:, None]
+    rank = xp.arange(logits.shape[1])[None, :]
+    top_k = rows.top_k[:, None]
+    top_p = rows.top_p[:, None]
     inside_k = rank < top_k
     temperature = xp.where(rows.temperature > 0, rows.temperature, 1.0)[:, None]
     weights = xp.where(inside_k, xp.exp((logits - logits[:, :1]) / temperature), 0.0)
     through = xp.cumsum(weights, axis=1)
-    mass_above = (through - weights) / through[:, -1:]
-    inside = inside_k & ((mass_above < rows.top_p[:, None]) | (rank == 0))
+    mass = through[:, -1:]
+    mass_above = (through - weights) / mass
+    inside = inside_k & ((mass_above < top_p) | (rank == 0))
+    top_k_logit = xp.amin(xp.where(inside_k, logits, xp.inf), axis=1)[:, None]
+    top_p_logit = xp.amin(xp.where(inside, logits, xp.inf), axis=1)[:, None]
     return Borders(
-        top_k_logit=xp.amin(xp.where(inside_k, logits, xp.inf), axis=1)[:, None],
-        top_p_logit=xp.amin(xp.where(inside, logits, xp.inf), axis=1)[:, None],
+        top_k_logit=xp.where(top_k < vocab_size, top_k_logit, -xp.inf),
+        top_p_logit=xp.where(top_p < 1, top_p_logit, -xp.inf),
+        weights=weights,
+        mass=mass,
         mass_above=mass_above,
-        narrowed=top_k < vocab_size,
     )
 
 
-def exact_support(logits: Any, rows: SamplingRows, vocab_size: int, xp: Any) -> Any:
-    """Bool [n, k]: what the sampler draws from; ties at the border are inside, as in vLLM."""
-    return logits >= borders(logits, rows, vocab_size, xp).top_p_logit
+def exact_support(cut: Borders, logits: Any) -> Any:
+    """Bool [n, k]: what the sampler draws from. Ties with the last one are inside, as in vLLM."""
+    return (logits >= cut.top_k_logit) & (logits >= cut.top_p_logit)
 
 
-def slack_supports(cut: Borders, logits: Any, rows: SamplingRows, slack_logits: float) -> Any:
-    """(lenient, strict), both bool [n, k]: the support widened and narrowed by the slack.
+def is_lenient(
+    cut: Borders,
+    logits: Any,
+    claimed_logits: Any,
+    rows: SamplingRows,
+    slack_logits: float,
+    xp: Any,
+) -> Any:
+    """Bool [n]: whether claimed tokens lie in the widened support.
 
-    Lenient: within `slack_logits` of a border, or within `TOP_P_SLACK` of its mass. Strict: clear
-    of every border by `slack_logits` and of the mass by `TOP_P_SLACK`. Strict may be empty, where
-    the whole support is a near tie: then nothing can challenge.
+    Within `slack_logits` of top-k's border, and within that of top-p's or within `TOP_P_SLACK` of
+    its mass.
+    """
+    own = claimed_logits[:, None]
+    above = xp.where(logits > own, cut.weights, 0.0).sum(axis=1) / cut.mass[:, 0]
+    near_k = claimed_logits >= cut.top_k_logit[:, 0] - slack_logits
+    near_p = claimed_logits >= cut.top_p_logit[:, 0] - slack_logits
+    return near_k & (near_p | (above < rows.top_p + TOP_P_SLACK))
+
+
+def strict_support(cut: Borders, logits: Any, rows: SamplingRows, slack_logits: float) -> Any:
+    """Bool [n, k]: the narrowed support, whose members may challenge.
+
+    Clear of every border by `slack_logits` and of top-p's mass by `TOP_P_SLACK`. Empty where the
+    whole support is a near tie: then nothing challenges.
     """
     top_p = rows.top_p[:, None]
-    lenient = (logits >= cut.top_k_logit - slack_logits) | ~cut.narrowed
-    lenient = lenient & (
-        (logits >= cut.top_p_logit - slack_logits) | (cut.mass_above < top_p + TOP_P_SLACK)
-    )
-    strict = (logits > cut.top_k_logit + slack_logits) | ~cut.narrowed
-    strict = strict & (
-        ((logits > cut.top_p_logit + slack_logits) & (cut.mass_above < top_p - TOP_P_SLACK))
-        | (top_p >= 1)
-    )
-    return lenient, strict
+    clear = (logits > cut.top_k_logit + slack_logits) & (logits > cut.top_p_logit + slack_logits)
+    return clear & ((cut.mass_above < top_p - TOP_P_SLACK) | (top_p >= 1))

@@ -1,0 +1,186 @@
+"""claims -> REFEREE -> margins: one teacher-forced prefill per answer, by transformers.
+
+Another code base than the miner's on purpose: what both agree on is the model, not a bug. Right
+padding needs no attention mask, as a causal model never looks at what follows. Only the hidden
+states of answer positions meet the vocabulary, a bounded number at a time.
+
+Blocking and heavy: call it through `asyncio.to_thread`.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
+
+from protocol.release import TOP_K_MAX
+from subnet.core.verification.candidates import best_candidates
+from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.margin import MARGIN_CAP_LOGITS, margins
+from subnet.core.verification.noise import position_of, seed_prefix
+from subnet.core.verification.support import SamplingRows
+
+_LOGITS_IN_FLIGHT: Final = 8_000_000
+"""Logits computed at once: 32 MB in fp32."""
+_RESHAPED_LOGITS: Final = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
+class UnsupportedModelError(Exception):
+    """The model changes its logits after the output layer, which the referee does not replay."""
+
+
+class TorchReferee:
+    """Scores claims against one release's weights. Not thread-safe: one caller at a time."""
+
+    def __init__(
+        self,
+        model_dir: str | Path,
+        *,
+        dtype: str,
+        slack_logits: float,
+        batch_tokens_max: int = 8192,
+        threads: int = 1,
+        device: str = "cpu",
+    ) -> None:
+        """Load the weights of `model_dir` (safetensors only; no code from the model runs).
+
+        `slack_logits` comes from the release's calibration. `batch_tokens_max` bounds the padded
+        tokens of one forward pass; one longer answer still goes alone. Raises OSError when the
+        directory holds no model, UnsupportedModelError when it is of a kind that we cannot replay.
+        """
+        disable_progress_bar()
+        self._threads = threads
+        torch.set_num_threads(threads)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(model_dir),
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+        reshaped = [name for name in _RESHAPED_LOGITS if getattr(model.config, name, None)]
+        if reshaped:
+            raise UnsupportedModelError(f"{model_dir}: {', '.join(reshaped)} is not replayed")
+        model.eval().to(device)
+        self._decoder: Any = model.get_decoder()
+        self._head: Any = model.get_output_embeddings()
+        self._vocab_size = int(self._head.weight.shape[0])
+        self._slack_logits = slack_logits
+        self._batch_tokens_max = batch_tokens_max
+        self._device = device
+
+    def score(self, claims: Sequence[Claim]) -> list[ClaimScore]:
+        """Margins and log-probability gaps of each claim, in the order given."""
+        torch.set_num_threads(self._threads)  # OpenMP keeps this setting per calling thread.
+        scores: list[ClaimScore] = [ClaimScore((), ())] * len(claims)
+        with torch.inference_mode():
+            for batch in self._batches(claims):
+                for index, score in zip(
+                    batch, self._score_batch([claims[i] for i in batch]), strict=True
+                ):
+                    scores[index] = score
+        return scores
+
+    def _batches(self, claims: Sequence[Claim]) -> Iterator[list[int]]:
+        """Indices of claims of similar length, padded together within the bound."""
+        lengths = [len(c.prompt_token_ids) + len(c.output_token_ids) - 1 for c in claims]
+        order = sorted(
+            (i for i, c in enumerate(claims) if c.output_token_ids), key=lambda i: -lengths[i]
+        )
+        start = 0
+        while start < len(order):
+            width = max(1, self._batch_tokens_max // lengths[order[start]])
+            yield order[start : start + width]
+            start += width
+
+    def _score_batch(self, claims: Sequence[Claim]) -> list[ClaimScore]:
+        counts = np.array([len(claim.output_token_ids) for claim in claims])
+        ids = [np.array(c.prompt_token_ids + c.output_token_ids[:-1], np.int64) for c in claims]
+        inputs = np.zeros((len(ids), max(map(len, ids))), np.int64)
+        for row, line in zip(inputs, ids, strict=True):
+            row[: len(line)] = line
+        np.clip(inputs, 0, self._vocab_size - 1, out=inputs)
+        hidden = self._decoder(
+            input_ids=torch.from_numpy(inputs).to(self._device), use_cache=False
+        ).last_hidden_state
+
+        owner = np.repeat(np.arange(len(claims)), counts)
+        nth = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        prompts = np.array([len(claim.prompt_token_ids) for claim in claims])
+        positions = position_of(prompts[owner], nth)
+        claimed = np.concatenate([np.array(c.output_token_ids, np.int64) for c in claims])
+        wanted = hidden[torch.from_numpy(owner), torch.from_numpy(positions)]
+        rows = _sampling_rows(claims, owner, positions)
+        margin, logprob = self._against_vocabulary(wanted, claimed, rows)
+
+        cuts = np.cumsum(counts)[:-1]
+        return [
+            ClaimScore(tuple(m.tolist()), _gaps(claim, own))
+            for claim, m, own in zip(
+                claims, np.split(margin, cuts), np.split(logprob, cuts), strict=True
+            )
+        ]
+
+    def _against_vocabulary(
+        self, hidden: torch.Tensor, claimed: npt.NDArray[np.int64], rows: SamplingRows
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Margin and raw log-probability [n] of each claimed token, chunk by chunk."""
+        step = max(1, _LOGITS_IN_FLIGHT // self._vocab_size)
+        margin = np.empty(len(claimed))
+        logprob = np.empty(len(claimed))
+        for start in range(0, len(claimed), step):
+            part = slice(start, start + step)
+            logits = self._head(hidden[part]).float()
+            known = claimed[part].clip(0, self._vocab_size - 1)
+            in_vocabulary = known == claimed[part]
+            own = logits.gather(1, torch.from_numpy(known[:, None]).to(logits.device))[:, 0]
+            values, ids = _best(logits)
+            margin[part] = margins(
+                values,
+                ids,
+                claimed[part],
+                np.where(in_vocabulary, own.double().cpu().numpy(), -np.inf),
+                SamplingRows(
+                    *(getattr(rows, name)[part] for name in SamplingRows.__dataclass_fields__)
+                ),
+                self._vocab_size,
+                self._slack_logits,
+                np,
+            )
+            logprob[part] = (own - torch.logsumexp(logits, dim=1)).cpu().numpy()
+        return margin, logprob
+
+
+def _best(logits: torch.Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    count = min(TOP_K_MAX, logits.shape[1])
+    if logits.device.type == "cpu":
+        values, ids = best_candidates(logits.numpy(), count)
+        return values.astype(np.float64), ids
+    top = torch.topk(logits, count, dim=1)
+    return top.values.double().cpu().numpy(), top.indices.cpu().numpy()
+
+
+def _sampling_rows(
+    claims: Sequence[Claim], owner: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]
+) -> SamplingRows:
+    """Each claim's parameters, repeated for each of its positions."""
+    return SamplingRows(
+        temperature=np.array([c.temperature_milli / 1000 for c in claims])[owner],
+        top_p=np.array([c.top_p_milli / 1000 for c in claims])[owner],
+        top_k=np.array([c.top_k for c in claims], np.int64)[owner],
+        prefix=np.array([seed_prefix(c.seed) for c in claims], np.int64)[owner],
+        position=positions,
+    )
+
+
+def _gaps(claim: Claim, own: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """|claimed - own|; what is not a number counts as far off, never as missing."""
+    if claim.logprobs is None:
+        return ()
+    gaps = np.abs(np.array(claim.logprobs, np.float64) - own)
+    capped = np.nan_to_num(gaps, nan=MARGIN_CAP_LOGITS, posinf=MARGIN_CAP_LOGITS)
+    return tuple(np.minimum(capped, MARGIN_CAP_LOGITS).tolist())
