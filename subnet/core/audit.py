@@ -1,0 +1,87 @@
+"""committed answer -> AUDIT DRAW -> referee -> evidence: which answers are recomputed.
+
+The draw hashes the signed response, a block that was final only after it arrived, and the
+validator's committed secret. So the miner cannot know whether an answer will be audited when it
+gives it, the validator cannot choose afterwards, and everybody can derive the draw again.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from subnet.core.verification.calibration import CalibrationTable, bucket_counts
+from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.evidence import EvidenceParams, fresh_state, update, warn
+
+PPM = 1_000_000
+Ppm = Annotated[int, Field(ge=0, le=PPM)]
+
+
+class Traffic(StrEnum):
+    """Who asked. Alike on the wire; counted apart."""
+
+    BENCHMARK = "BENCHMARK"
+    ORGANIC = "ORGANIC"
+
+
+class AuditParams(BaseModel):
+    """Which share of answers goes to the referee, in parts per million."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmark_ppm: Ppm = 1_000_000
+    organic_ppm: Ppm = 50_000
+    """Users' own answers: 5 %, as recomputing costs about a ninth of generating."""
+    suspect_ppm: Ppm = 500_000
+    """Floor for miners on probation or under warning."""
+    canary_every_audits: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    """How often the referee must recognise honest and tampered answers again."""
+
+
+def audit_share_ppm(traffic: Traffic, *, is_suspect: bool, params: AuditParams) -> int:
+    """The share of a miner's answers that is audited."""
+    share = params.benchmark_ppm if traffic is Traffic.BENCHMARK else params.organic_ppm
+    return max(share, params.suspect_ppm) if is_suspect else share
+
+
+def audit_draw_ppm(response_digest: str, block_hash: bytes, secret: bytes) -> int:
+    """The draw in [0, 1 000 000): audited if it lies below the share."""
+    message = b"assay/audit/1\n" + bytes.fromhex(response_digest) + block_hash + secret
+    return int.from_bytes(hashlib.sha256(message).digest()[:8], "big") * PPM >> 64
+
+
+def audited_counts(
+    claim: Claim, score: ClaimScore, table: CalibrationTable
+) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
+    """(tokens per margin bucket, honest bound per bucket); None if the table does not cover it."""
+    bounds = table.bounds(
+        claim.temperature_milli,
+        claim.top_p_milli,
+        len(claim.prompt_token_ids) + len(claim.output_token_ids),
+    )
+    return None if bounds is None else (bucket_counts(score.margins, table.edges_logits), bounds)
+
+
+def is_referee_sound(
+    honest: Sequence[tuple[Claim, ClaimScore]],
+    tampered: Sequence[tuple[Claim, ClaimScore]],
+    table: CalibrationTable,
+    params: EvidenceParams,
+) -> bool:
+    """Whether known-honest answers raise no warning and tampered ones do.
+
+    A referee that fails this accuses nobody and clears nobody, until it passes again.
+    """
+
+    def is_warned(answers: Sequence[tuple[Claim, ClaimScore]]) -> bool:
+        state = fresh_state(params)
+        for claim, score in answers:
+            found = audited_counts(claim, score, table)
+            if found is not None:
+                state = update(state, *found, params)
+        return warn(state, params)
+
+    return not is_warned(honest) and is_warned(tampered)

@@ -1,0 +1,169 @@
+"""secret -> committed digest -> NONCES, TASKS, GAPS -> revealed secret: chance that can be audited.
+
+A validator's secret of each period is committed one period before it is used and revealed one
+period after. So nobody knows the tasks in advance, no validator can pick lucky ones for friends,
+and everybody can derive every draw again. The trap: a request's nonce travels to the miner, so it
+must tell nothing about the task; both come from the secret under different labels.
+"""
+
+import hashlib
+import hmac
+import math
+import struct
+from dataclasses import dataclass
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from protocol.inference import Sampling
+from protocol.release import TOP_K_MAX
+from subnet.core.benchmark import EASIEST_TIER, FAMILIES, generate_task
+from subnet.core.benchmark.draws import Draws
+from subnet.core.benchmark.task import Task
+
+ANCHOR_VERSION: Final = 1
+SECRET_BYTES: Final = 32
+PARAMS_PREFIX_BYTES: Final = 16
+_ANCHOR = struct.Struct(f"<BQ{SECRET_BYTES}s{SECRET_BYTES}s{PARAMS_PREFIX_BYTES}s")
+_NO_SECRET: Final = bytes(SECRET_BYTES)
+
+
+class SamplingChoice(BaseModel):
+    """One point of the parameter mix, and how often it is drawn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: Annotated[int, Field(ge=1, le=1000)]
+    """Relative frequency; shares need not sum to anything."""
+    temperature_milli: Annotated[int, Field(ge=0, le=2000)]
+    top_p_milli: Annotated[int, Field(ge=1, le=1000)]
+    top_k: Annotated[int, Field(ge=1, le=TOP_K_MAX)] = 50
+
+
+class DrawParams(BaseModel):
+    """What the dispatcher asks, for users and benchmarks alike."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    families: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(FAMILIES)
+    """Benchmark families, all equally likely; `open` is there for its entropy, not for a grade."""
+    tier: Annotated[int, Field(ge=1, le=9)] = EASIEST_TIER
+    sampling: Annotated[tuple[SamplingChoice, ...], Field(min_length=1)] = (
+        SamplingChoice(share=8, temperature_milli=1000, top_p_milli=950),
+        SamplingChoice(share=1, temperature_milli=1000, top_p_milli=1000),
+        SamplingChoice(share=1, temperature_milli=700, top_p_milli=950),
+    )
+    organic_tokens_max: Annotated[int, Field(ge=1, le=131_072)] = 96
+    """Longest answer to a user's own prompt; that of the benchmark's free text, to look alike."""
+
+    @model_validator(mode="after")
+    def _knows_the_families(self) -> Self:
+        unknown = sorted(set(self.families) - set(FAMILIES))
+        if unknown:
+            raise ValueError(f"unknown family {unknown[0]}; known: {', '.join(FAMILIES)}")
+        missing = [name for name in self.families if self.tier not in FAMILIES[name].tiers]
+        if missing:
+            raise ValueError(f"family {missing[0]} has no tier {self.tier}")
+        return self
+
+
+def period_secret(master_secret: bytes, period: int) -> bytes:
+    """The 32-byte secret of a period: HMAC-SHA256, so that one reveals nothing of another."""
+    assert len(master_secret) >= SECRET_BYTES, len(master_secret)
+
+    message = b"assay/period/1\n" + period.to_bytes(8, "little")
+    return hmac.new(master_secret, message, hashlib.sha256).digest()
+
+
+def secret_digest(secret: bytes) -> bytes:
+    """What is committed: 32 bytes."""
+    return hashlib.sha256(b"assay/secret/1\n" + secret).digest()
+
+
+def request_nonce(secret: bytes, counter: int) -> str:
+    """The wire nonce of the request with this counter, 64 hex digits."""
+    return _labelled(b"nonce", secret, counter).hex()
+
+
+def request_id(secret: bytes, counter: int) -> str:
+    """The wire name of the request with this counter, 32 hex digits."""
+    return _labelled(b"request", secret, counter)[:16].hex()
+
+
+def draw_task(secret: bytes, counter: int, params: DrawParams) -> Task:
+    """The benchmark task with this counter."""
+    family = Draws(b"assay/family/1", _key(secret, counter)).choice(params.families)
+    return generate_task(family, _labelled(b"task", secret, counter), params.tier)
+
+
+def draw_sampling(secret: bytes, counter: int, tokens_max: int, params: DrawParams) -> Sampling:
+    """The sampling parameters of the request with this counter."""
+    draws = Draws(b"assay/sampling/1", _key(secret, counter))
+    left = draws.below(sum(choice.share for choice in params.sampling))
+    for choice in params.sampling:
+        left -= choice.share
+        if left < 0:
+            return Sampling(
+                temperature_milli=choice.temperature_milli,
+                top_p_milli=choice.top_p_milli,
+                top_k=choice.top_k,
+                tokens_max=tokens_max,
+            )
+    raise AssertionError("a draw lies below the sum of the shares")
+
+
+def draw_gap_seconds(secret: bytes, counter: int, mean_seconds: float) -> float:
+    """An exponential gap: requests that arrive so are a Poisson process, as users' are."""
+    uniform = (Draws(b"assay/gap/1", _key(secret, counter)).word() + 0.5) / 2**64
+    return -math.log(uniform) * mean_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """What a validator commits on the chain once an epoch: one value, one writer."""
+
+    period: int
+    """The period whose secret is in use from here on; committed one anchor earlier."""
+    next_digest: bytes
+    """`secret_digest` of the secret of `period` + 1."""
+    revealed_secret: bytes | None
+    """The secret of `period` - 1."""
+    params_prefix: bytes
+    """First 16 bytes of the digest of all parameters that scores depend on."""
+
+    def to_bytes(self) -> bytes:
+        """89 bytes: version, period, digest, revealed secret (zeros if none), params prefix."""
+        return _ANCHOR.pack(
+            ANCHOR_VERSION,
+            self.period,
+            self.next_digest,
+            self.revealed_secret or _NO_SECRET,
+            self.params_prefix,
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Raises ValueError for bytes that are no anchor of this version."""
+        if len(data) != _ANCHOR.size or data[0] != ANCHOR_VERSION:
+            raise ValueError(f"not an anchor of version {ANCHOR_VERSION}")
+        _, period, next_digest, revealed, prefix = _ANCHOR.unpack(data)
+        return cls(period, next_digest, None if revealed == _NO_SECRET else revealed, prefix)
+
+
+def anchor_of(master_secret: bytes, period: int, params_digest: bytes) -> Anchor:
+    """The anchor that opens a period, counted from 0."""
+    return Anchor(
+        period=period,
+        next_digest=secret_digest(period_secret(master_secret, period + 1)),
+        revealed_secret=period_secret(master_secret, period - 1) if period > 0 else None,
+        params_prefix=params_digest[:PARAMS_PREFIX_BYTES],
+    )
+
+
+def _key(secret: bytes, counter: int) -> bytes:
+    return secret + counter.to_bytes(8, "little")
+
+
+def _labelled(label: bytes, secret: bytes, counter: int) -> bytes:
+    message = b"assay/" + label + b"/1\n" + counter.to_bytes(8, "little")
+    return hmac.new(secret, message, hashlib.sha256).digest()

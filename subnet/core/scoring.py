@@ -1,0 +1,170 @@
+"""standing -> SCORE -> weights: what a miner has earned, in parts per million.
+
+score = gate x integrity x probation x release quality x latency x availability. Quality is pooled
+over the release: with the model and the noise fixed, which honest miner passes a task is luck, and
+luck is not paid for. The other factors are what a miner controls. All are smooth and monotone; the
+gate alone is a cliff, as it stands for proof.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from subnet.core.audit import PPM
+from subnet.core.standing import ALARM, Decayed, MinerStanding
+from subnet.core.verification.evidence import EvidenceParams
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class ScoringParams(BaseModel):
+    """What counts how much."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    integrity_check: bool = True
+    """Off, evidence is recorded but neither gates nor grades: for log-only starts of a release."""
+    probation_answers: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """Verified answers until full pay; before that pay grows in proportion."""
+    quality_prior: Share = 0.5
+    """Quality assumed of a release that nobody has verified."""
+    quality_prior_answers: Annotated[float, Field(gt=0, le=10_000)] = 8.0
+    availability_prior_requests: Annotated[float, Field(gt=0, le=10_000)] = 5.0
+    """Requests for which a newcomer is taken as available, so that one slip is no disaster."""
+    first_token_seconds_max: Seconds = 5.0
+    """Full marks up to here; above, a bar exceeded twofold earns a half. Absolute bars, not rank:
+    one slow peer changes nobody else's score. The defaults suit a shared CPU."""
+    token_gap_seconds_max: Seconds = 2.0
+    """The longest silence inside a stream."""
+    token_seconds_max: Seconds = 0.25
+    """Average time a token, on top of the first token's bar."""
+
+
+class Score(BaseModel):
+    """The factors of one miner's score and their product, each in parts per million."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gate_ppm: int
+    """0 or 1 000 000."""
+    integrity_ppm: int
+    """Falls from a warning to an alarm, linearly in the logarithm of the evidence."""
+    probation_ppm: int
+    quality_ppm: int
+    latency_ppm: int
+    availability_ppm: int
+
+    @property
+    def factors_ppm(self) -> tuple[int, ...]:
+        """All factors, in the order of the formula."""
+        return (
+            self.gate_ppm,
+            self.integrity_ppm,
+            self.probation_ppm,
+            self.quality_ppm,
+            self.latency_ppm,
+            self.availability_ppm,
+        )
+
+    @property
+    def total_ppm(self) -> int:
+        """The score: the exact product, rounded down once."""
+        product: int = math.prod(self.factors_ppm)
+        return product // int(PPM ** (len(self.factors_ppm) - 1))
+
+
+def is_gate_open(standing: MinerStanding, params: ScoringParams) -> bool:
+    """Whether anything is paid at all; an exact violation counts even with the check off."""
+    closure = standing.closure
+    return closure is None or (closure.reason == ALARM and not params.integrity_check)
+
+
+def is_suspect(standing: MinerStanding, params: ScoringParams, evidence: EvidenceParams) -> bool:
+    """Whether more of this miner's answers are audited: on probation, warned or caught."""
+    return (
+        standing.verified < params.probation_answers
+        or standing.closure is not None
+        or standing.log_evidence >= math.log(evidence.warn_at)
+    )
+
+
+def has_passed_probation(standing: MinerStanding, params: ScoringParams) -> bool:
+    """Whether users' own prompts may go to this miner."""
+    return is_gate_open(standing, params) and standing.verified >= params.probation_answers
+
+
+def release_quality_ppm(standings: Iterable[MinerStanding], params: ScoringParams) -> int:
+    """A release's quality over the verified answers of all miners whose gate is open.
+
+    `standings` are of one release. A mean of a Beta posterior: the prior counts for
+    `quality_prior_answers`.
+    """
+    open_ones = [standing.quality for standing in standings if is_gate_open(standing, params)]
+    pooled = Decayed(
+        total=sum(sums.total for sums in open_ones), weight=sum(sums.weight for sums in open_ones)
+    )
+    return _ppm(pooled.mean(params.quality_prior, params.quality_prior_answers))
+
+
+def score_miner(
+    standing: MinerStanding,
+    quality_ppm: int,
+    params: ScoringParams,
+    evidence: EvidenceParams,
+) -> Score:
+    """The score of one miner; `quality_ppm` is its release's."""
+    latency = standing.latency
+    return Score(
+        gate_ppm=PPM if is_gate_open(standing, params) else 0,
+        integrity_ppm=_ppm(integrity_factor(standing.log_evidence, evidence))
+        if params.integrity_check
+        else PPM,
+        probation_ppm=PPM
+        * min(_credited(standing, params), params.probation_answers)
+        // params.probation_answers,
+        quality_ppm=quality_ppm,
+        latency_ppm=_ppm(latency.total / latency.weight) if latency.weight > 0 else PPM,
+        availability_ppm=_ppm(standing.availability.mean(1.0, params.availability_prior_requests)),
+    )
+
+
+def integrity_factor(log_evidence: float, evidence: EvidenceParams) -> float:
+    """1 up to the warning, 0 from the alarm on, linear in the logarithm between."""
+    warned, alarmed = math.log(evidence.warn_at), math.log(evidence.alarm_at)
+    return 1.0 - min(max((log_evidence - warned) / (alarmed - warned), 0.0), 1.0)
+
+
+def latency_factor(token_times_us: Sequence[int], total_us: int, params: ScoringParams) -> float:
+    """How one answer's times compare with the bars, in (0, 1]: the worst of three decides.
+
+    `token_times_us` are arrival times since the request was sent, at least one, in order.
+    """
+    assert token_times_us, "an answer without tokens is no answer"
+
+    gaps = [after - before for before, after in itertools.pairwise(token_times_us)]
+    total_bar = params.first_token_seconds_max + params.token_seconds_max * len(token_times_us)
+    return min(
+        _under_bar(token_times_us[0], params.first_token_seconds_max),
+        _under_bar(max(gaps, default=0), params.token_gap_seconds_max),
+        _under_bar(total_us, total_bar),
+    )
+
+
+def _under_bar(time_us: int, bar_seconds: float) -> float:
+    """1 under the bar, then 1 / (1 + excess^2): no kink at the bar, a half at twice the bar."""
+    excess = max(0.0, time_us / (bar_seconds * 1e6) - 1.0)
+    return 1.0 / (1.0 + excess * excess)
+
+
+def _credited(standing: MinerStanding, params: ScoringParams) -> int:
+    if params.integrity_check:
+        return standing.verified
+    return standing.audited - standing.inconclusive
+
+
+def _ppm(factor: float) -> int:
+    return min(PPM, max(0, round(factor * PPM)))

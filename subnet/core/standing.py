@@ -1,0 +1,239 @@
+"""exchange, audit -> STANDING -> score: everything that a validator remembers of one miner.
+
+Keyed by hotkey and release, never by uid, which is a slot that others inherit. Sums decay with
+each observation, not with time: a miner that nobody asked keeps exactly what it had.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from protocol.errors import RejectionReason
+from subnet.core.audit import Traffic
+from subnet.core.verification.evidence import (
+    EvidenceParams,
+    EvidenceState,
+    alarm,
+    fresh_state,
+    log_evidence,
+    update,
+    warn,
+)
+
+ALARM = "ALARM"
+"""The one reason of a closed gate that rests on numerics; every other is an exact check."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Blame(StrEnum):
+    """Who is at fault when there is no answer."""
+
+    MINER = "MINER"
+    BACK_PRESSURE = "BACK_PRESSURE"
+    """The miner said honestly that it is full: nearly free, or honesty would not pay."""
+    OURS = "OURS"
+    """We could not have been answered: recorded, and counted for nobody."""
+
+
+class StandingParams(_Frozen):
+    """How fast a miner's past fades, and the way back for one that was caught."""
+
+    quality_half_life_answers: Annotated[float, Field(gt=0, le=1e6)] = 500.0
+    latency_half_life_answers: Annotated[float, Field(gt=0, le=1e6)] = 100.0
+    availability_half_life_requests: Annotated[float, Field(gt=0, le=1e6)] = 100.0
+    back_pressure_weight: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """What a 429 costs next to a fault. Above 0, or a miner could keep its score by refusing."""
+    reinstatement_answers: Annotated[int, Field(ge=1, le=10_000_000)] = 5000
+    """Audited answers in a row without a warning that open a closed gate, into probation."""
+
+
+class Decayed(_Frozen):
+    """A weighted sum that halves every so many observations."""
+
+    total: float = 0.0
+    weight: float = 0.0
+
+    def mean(self, prior: float, prior_weight: float) -> float:
+        """The mean, shrunk towards `prior` as if that had been seen `prior_weight` times."""
+        return (self.total + prior * prior_weight) / (self.weight + prior_weight)
+
+
+class GateClosure(_Frozen):
+    """Why a miner's gate closed."""
+
+    reason: str
+    """`ALARM`, or the stable word of the exact check that failed."""
+    detail: str
+    at_ns: int
+    clean_answers: int = 0
+    """Audited answers since then without a warning."""
+
+
+class MinerStanding(_Frozen):
+    """What is known of one hotkey on one release."""
+
+    hotkey: str
+    release_digest: str
+    evidence: dict[Traffic, EvidenceState]
+    """One detector per kind of traffic: who cheats users only must show in theirs."""
+    requests: int = 0
+    answered: int = 0
+    audited: int = 0
+    """Answers that the referee recomputed."""
+    verified: int = 0
+    """Audited answers that agreed with the release, since probation began."""
+    inconclusive: int = 0
+    """Audited answers outside the calibrated envelope: blame nobody, earn nothing."""
+    faults: dict[str, int] = {}
+    quality: Decayed = Decayed()
+    """Grades of verified answers, in [0, 1]."""
+    latency: Decayed = Decayed()
+    """Latency factors of answers, in [0, 1]."""
+    availability: Decayed = Decayed()
+    closure: GateClosure | None = None
+
+    @property
+    def log_evidence(self) -> float:
+        """The natural logarithm of the stronger detector's evidence; -inf for none."""
+        return max(log_evidence(state) for state in self.evidence.values())
+
+
+def fresh_standing(hotkey: str, release_digest: str, evidence: EvidenceParams) -> MinerStanding:
+    """A miner that was never asked."""
+    states = {traffic: fresh_state(evidence) for traffic in Traffic}
+    return MinerStanding(hotkey=hotkey, release_digest=release_digest, evidence=states)
+
+
+def moved_standing(before: MinerStanding, release_digest: str) -> MinerStanding:
+    """The same hotkey on another release: evidence and gate follow it, merits do not."""
+    return MinerStanding(
+        hotkey=before.hotkey,
+        release_digest=release_digest,
+        evidence=before.evidence,
+        closure=before.closure,
+    )
+
+
+def observed(sums: Decayed, value: float, weight: float, half_life: float) -> Decayed:
+    """The sums after one more observation."""
+    keep = 0.5 ** (weight / half_life)
+    return Decayed(total=sums.total * keep + value * weight, weight=sums.weight * keep + weight)
+
+
+def blame_of_refusal(reason: str | None) -> Blame:
+    """Who is to blame for a refusal.
+
+    Only back-pressure is honest. Any other counts against the miner, although some are ours to
+    mend (a wrong clock): those hit all miners alike, and a free refusal would let a miner choose
+    its tasks.
+    """
+    free = (
+        RejectionReason.CAPACITY_FULL,
+        RejectionReason.TOKEN_BUDGET_EXCEEDED,
+        RejectionReason.STOPPING,
+    )
+    return Blame.BACK_PRESSURE if reason in free else Blame.MINER
+
+
+def after_answer(
+    standing: MinerStanding, latency_factor: float, params: StandingParams
+) -> MinerStanding:
+    """The standing after an answer that passed every structural check."""
+    assert 0 <= latency_factor <= 1, latency_factor
+
+    return standing.model_copy(
+        update={
+            "requests": standing.requests + 1,
+            "answered": standing.answered + 1,
+            "latency": observed(
+                standing.latency, latency_factor, 1.0, params.latency_half_life_answers
+            ),
+            "availability": observed(
+                standing.availability, 1.0, 1.0, params.availability_half_life_requests
+            ),
+        }
+    )
+
+
+def after_fault(
+    standing: MinerStanding, word: str, blame: Blame, params: StandingParams
+) -> MinerStanding:
+    """The standing after a request that brought no answer; `word` says why."""
+    weight = {Blame.MINER: 1.0, Blame.BACK_PRESSURE: params.back_pressure_weight, Blame.OURS: 0.0}
+    return standing.model_copy(
+        update={
+            "requests": standing.requests + 1,
+            "faults": _counted(standing.faults, word),
+            "availability": observed(
+                standing.availability, 0.0, weight[blame], params.availability_half_life_requests
+            ),
+        }
+    )
+
+
+def after_violation(
+    standing: MinerStanding, word: str, detail: str, at_ns: int, params: StandingParams
+) -> MinerStanding:
+    """The standing after a signed answer that no honest engine gives: the gate closes at once."""
+    faulty = after_fault(standing, word, Blame.MINER, params)
+    closure = GateClosure(reason=word, detail=detail, at_ns=at_ns)
+    return faulty.model_copy(update={"closure": closure})
+
+
+def after_audit(
+    standing: MinerStanding,
+    traffic: Traffic,
+    found: tuple[Sequence[int], Sequence[float]] | None,
+    grade: float | None,
+    at_ns: int,
+    params: StandingParams,
+    evidence: EvidenceParams,
+) -> MinerStanding:
+    """The standing after the referee recomputed one answer.
+
+    `found` is `audit.audited_counts`, None outside the calibrated envelope. `grade` is the task's
+    quality in [0, 1], None for traffic without one. An alarm closes the gate and restarts the
+    detector, so that what comes after is judged afresh.
+    """
+    if found is None:
+        return standing.model_copy(
+            update={"audited": standing.audited + 1, "inconclusive": standing.inconclusive + 1}
+        )
+    state = update(standing.evidence[traffic], *found, evidence)
+    is_alarmed, is_warned = alarm(state, evidence), warn(state, evidence)
+    closure = _closure_after(standing.closure, is_warned)
+    if is_alarmed:
+        odds = log_evidence(state) / 2.302585092994046
+        detail = f"{traffic.lower()} evidence 1e{odds:.1f} over {state.responses} answers"
+        closure = GateClosure(reason=ALARM, detail=detail, at_ns=at_ns)
+    if closure is not None and closure.clean_answers >= params.reinstatement_answers:
+        closure = None
+        standing = standing.model_copy(update={"verified": 0})
+    changes: dict[str, object] = {
+        "audited": standing.audited + 1,
+        "evidence": {**standing.evidence, traffic: fresh_state(evidence) if is_alarmed else state},
+        "closure": closure,
+    }
+    if not is_warned:
+        changes["verified"] = standing.verified + 1
+        if grade is not None:
+            half_life = params.quality_half_life_answers
+            changes["quality"] = observed(standing.quality, grade, 1.0, half_life)
+    return standing.model_copy(update=changes)
+
+
+def _closure_after(closure: GateClosure | None, is_warned: bool) -> GateClosure | None:
+    if closure is None:
+        return None
+    return closure.model_copy(
+        update={"clean_answers": 0 if is_warned else closure.clean_answers + 1}
+    )
+
+
+def _counted(faults: Mapping[str, int], word: str) -> dict[str, int]:
+    return {**faults, word: faults.get(word, 0) + 1}

@@ -1,0 +1,205 @@
+"""The laws of pay: what must hold for every history, not for one example."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subnet.core.audit import PPM, Traffic
+from subnet.core.scoring import (
+    ScoringParams,
+    integrity_factor,
+    latency_factor,
+    release_quality_ppm,
+    score_miner,
+)
+from subnet.core.standing import (
+    Blame,
+    GateClosure,
+    StandingParams,
+    after_answer,
+    after_audit,
+    after_fault,
+    after_violation,
+    fresh_standing,
+)
+from subnet.core.verification.calibration import BUCKETS
+from subnet.core.verification.evidence import EvidenceParams
+
+SCORING, STANDING, EVIDENCE = ScoringParams(), StandingParams(), EvidenceParams()
+P0 = (1.0,) + (0.0005,) * (BUCKETS - 1)
+HONEST = (40,) + (0,) * (BUCKETS - 1)
+FOREIGN = (14,) + (0,) * (BUCKETS - 2) + (26,)
+DIGEST = "0" * 64
+factors = st.floats(0, 1)
+times = st.lists(st.integers(0, 10**9), min_size=1, max_size=40).map(sorted)
+
+
+def fresh(hotkey="miner"):
+    return fresh_standing(hotkey, DIGEST, EVIDENCE)
+
+
+def audited(standing, counts=HONEST, grade=1.0, traffic=Traffic.BENCHMARK):
+    return after_audit(standing, traffic, (counts, P0), grade, 0, STANDING, EVIDENCE)
+
+
+def scored(standing, quality=PPM, params=SCORING):
+    return score_miner(standing, quality, params, EVIDENCE).total_ppm
+
+
+events = st.lists(
+    st.one_of(
+        st.tuples(st.just("answer"), factors),
+        st.tuples(st.just("fault"), st.sampled_from(list(Blame))),
+        st.tuples(st.just("audit"), factors),
+    ),
+    max_size=60,
+)
+
+
+def lived(history, standing=None):
+    standing = standing or fresh()
+    for kind, value in history:
+        if kind == "answer":
+            standing = after_answer(standing, value, STANDING)
+        elif kind == "fault":
+            standing = after_fault(standing, "TIMEOUT", value, STANDING)
+        else:
+            standing = audited(standing, grade=value)
+    return standing
+
+
+@given(st.lists(factors, max_size=50), st.integers(0, PPM))
+def test_an_unverified_response_earns_nothing_at_any_speed(speeds, quality):
+    assert scored(lived([("answer", speed) for speed in speeds]), quality) == 0
+
+
+@given(st.lists(factors, max_size=50), st.integers(0, PPM))
+def test_answers_outside_the_calibration_earn_nothing(speeds, quality):
+    standing = lived([("answer", speed) for speed in speeds])
+    for _ in speeds:
+        standing = after_audit(standing, Traffic.ORGANIC, None, 1.0, 0, STANDING, EVIDENCE)
+    assert scored(standing, quality) == 0
+
+
+@given(events, st.integers(0, PPM))
+def test_every_score_lies_between_nothing_and_full(history, quality):
+    assert 0 <= scored(lived(history), quality) <= PPM
+
+
+@given(events, st.integers(0, PPM), st.integers(0, PPM))
+def test_a_better_release_never_lowers_a_score(history, one, other):
+    standing = lived(history)
+    assert scored(standing, min(one, other)) <= scored(standing, max(one, other))
+
+
+@given(events)
+def test_one_more_verified_answer_never_lowers_a_score(history):
+    standing = lived(history)
+    assert scored(audited(standing)) >= scored(standing)
+
+
+@given(events)
+def test_a_fault_never_raises_a_score(history):
+    standing = lived(history)
+    assert scored(after_fault(standing, "TIMEOUT", Blame.MINER, STANDING)) <= scored(standing)
+
+
+@given(events)
+def test_back_pressure_costs_less_than_a_fault_and_more_than_nothing(history):
+    standing = lived(history)
+    factor = {
+        blame: score_miner(
+            after_fault(standing, "REFUSED", blame, STANDING), PPM, SCORING, EVIDENCE
+        ).availability_ppm
+        for blame in Blame
+    }
+    assert factor[Blame.MINER] <= factor[Blame.BACK_PRESSURE] <= factor[Blame.OURS]
+
+
+def test_a_miner_that_only_refuses_ends_up_with_nothing():
+    standing = lived([("answer", 1.0), ("audit", 1.0)] * 40)
+    for _ in range(20_000):
+        standing = after_fault(standing, "REFUSED", Blame.BACK_PRESSURE, STANDING)
+    assert scored(standing) < PPM // 20
+
+
+@given(events, events)
+def test_what_happens_to_others_leaves_an_unsampled_miner_its_factors(history, others):
+    standing = lived(history)
+    before = score_miner(standing, PPM, SCORING, EVIDENCE)
+    pool = [standing, lived(others, fresh("other"))]
+    after = score_miner(standing, release_quality_ppm(pool, SCORING), SCORING, EVIDENCE)
+    assert before.model_copy(update={"quality_ppm": after.quality_ppm}) == after
+
+
+@given(events)
+def test_quality_is_the_same_luck_for_all_miners_of_a_release(history):
+    lucky = lived([("audit", 1.0)] * 30)
+    unlucky = lived([("audit", 0.0)] * 30, fresh("other"))
+    quality = release_quality_ppm([lucky, unlucky, lived(history, fresh("third"))], SCORING)
+    assert scored(lucky, quality) == scored(unlucky, quality)
+
+
+@given(events, st.integers(0, PPM))
+def test_an_alarm_pays_nothing_whatever_came_before(history, quality):
+    standing = lived(history)
+    for _ in range(12):
+        standing = audited(standing, FOREIGN)
+    assert standing.closure is not None
+    assert scored(standing, quality) == 0
+
+
+@given(events, st.integers(0, PPM))
+def test_a_violation_pays_nothing_even_with_the_margin_check_off(history, quality):
+    standing = after_violation(lived(history), "STOP_SKIPPED", "token 3", 1, STANDING)
+    for params in (SCORING, ScoringParams(integrity_check=False)):
+        assert scored(standing, quality, params) == 0
+
+
+def test_with_the_margin_check_off_a_cheat_earns_what_the_honest_earn():
+    honest, cheat = fresh(), fresh("cheat")
+    for _ in range(30):
+        honest = audited(after_answer(honest, 1.0, STANDING))
+        cheat = audited(after_answer(cheat, 1.0, STANDING), FOREIGN)
+    assert scored(cheat) == 0 < scored(honest)
+    off = ScoringParams(integrity_check=False)
+    assert scored(cheat, params=off) == scored(honest, params=off) > 0
+
+
+def test_a_caught_miner_comes_back_through_probation_after_a_clean_record():
+    params = StandingParams(reinstatement_answers=30)
+    standing = fresh()
+    while standing.closure is None:
+        standing = audited(standing, FOREIGN)
+    assert standing.closure is not None
+    for number in range(30):
+        assert standing.closure is not None, number
+        standing = after_audit(standing, Traffic.BENCHMARK, (HONEST, P0), 1.0, 0, params, EVIDENCE)
+    assert standing.closure is None
+    assert 0 < scored(standing) < PPM // 10
+
+
+def test_a_relapse_starts_the_way_back_over():
+    closure = GateClosure(reason="ALARM", detail="", at_ns=0, clean_answers=100)
+    standing = fresh().model_copy(update={"closure": closure})
+    standing = audited(audited(standing, FOREIGN), FOREIGN)
+    assert standing.closure.clean_answers == 0
+
+
+@given(times, st.integers(0, 10**9))
+def test_slower_never_pays_more(token_times, delay):
+    total = token_times[-1]
+    fast = latency_factor(token_times, total, SCORING)
+    later = latency_factor([time + delay for time in token_times], total + delay, SCORING)
+    assert 0 < later <= fast <= 1
+
+
+@given(st.integers(1, 200))
+def test_faster_than_the_bar_earns_nothing_more(tokens):
+    token_times = [number * 10_000 for number in range(1, tokens + 1)]
+    assert latency_factor(token_times, token_times[-1], SCORING) == 1.0
+
+
+@given(st.floats(-5, 25), st.floats(-5, 25))
+def test_more_evidence_never_pays_more(one, other):
+    low, high = sorted((one, other))
+    assert integrity_factor(high, EVIDENCE) <= integrity_factor(low, EVIDENCE)

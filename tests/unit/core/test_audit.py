@@ -1,0 +1,46 @@
+"""The audit draw: committed first, drawn after, derivable by everybody."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subnet.core.audit import (
+    PPM,
+    AuditParams,
+    Traffic,
+    audit_draw_ppm,
+    audit_share_ppm,
+)
+
+digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
+words = st.binary(min_size=32, max_size=32)
+PARAMS = AuditParams()
+
+
+@given(digests, words, words)
+def test_a_draw_is_below_one_million_and_repeats(digest, block_hash, secret):
+    draw = audit_draw_ppm(digest, block_hash, secret)
+    assert 0 <= draw < PPM
+    assert draw == audit_draw_ppm(digest, block_hash, secret)
+
+
+@given(digests, words, words)
+def test_neither_side_alone_decides_a_draw(digest, block_hash, secret):
+    draw = audit_draw_ppm(digest, block_hash, secret)
+    others = {
+        audit_draw_ppm(digest, block_hash, bytes(32)) if secret != bytes(32) else -1,
+        audit_draw_ppm(digest, bytes(32), secret) if block_hash != bytes(32) else -1,
+    }
+    assert draw not in others or draw in {-1}
+
+
+def test_the_share_that_is_drawn_is_the_share_that_was_set():
+    draws = [audit_draw_ppm(f"{n:064x}", b"b" * 32, b"s" * 32) for n in range(20_000)]
+    assert 0.045 < sum(draw < PARAMS.organic_ppm for draw in draws) / len(draws) < 0.055
+
+
+def test_suspects_are_audited_more_and_nobody_less():
+    for traffic in Traffic:
+        usual = audit_share_ppm(traffic, is_suspect=False, params=PARAMS)
+        assert audit_share_ppm(traffic, is_suspect=True, params=PARAMS) >= usual
+    assert audit_share_ppm(Traffic.ORGANIC, is_suspect=True, params=PARAMS) == 500_000
+    assert audit_share_ppm(Traffic.BENCHMARK, is_suspect=False, params=PARAMS) == PPM

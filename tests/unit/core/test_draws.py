@@ -1,0 +1,95 @@
+"""Committed chance: derived by everybody, known by nobody before, told apart by label."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subnet.core.draws import (
+    Anchor,
+    DrawParams,
+    SamplingChoice,
+    anchor_of,
+    draw_gap_seconds,
+    draw_sampling,
+    draw_task,
+    period_secret,
+    request_id,
+    request_nonce,
+    secret_digest,
+)
+
+MASTER = bytes(range(32))
+PARAMS = DrawParams()
+counters = st.integers(0, 2**40)
+
+
+def test_a_secret_is_committed_one_period_before_and_revealed_one_after():
+    anchors = [anchor_of(MASTER, period, b"p" * 32) for period in range(3)]
+    used = period_secret(MASTER, 1)
+    assert anchors[0].next_digest == secret_digest(used)
+    assert anchors[2].revealed_secret == used
+    assert anchors[0].revealed_secret is None
+
+
+@given(st.integers(0, 2**60))
+def test_an_anchor_survives_the_chain_in_at_most_128_bytes(period):
+    anchor = anchor_of(MASTER, period, b"digest of all parameters.........")
+    data = anchor.to_bytes()
+    assert len(data) <= 128
+    assert Anchor.from_bytes(data) == anchor
+
+
+def test_foreign_bytes_are_no_anchor():
+    with pytest.raises(ValueError, match="not an anchor"):
+        Anchor.from_bytes(b"anything else")
+
+
+@given(counters, counters)
+def test_nothing_is_drawn_twice(one, other):
+    secret = period_secret(MASTER, 0)
+    same = one == other
+    assert (request_nonce(secret, one) == request_nonce(secret, other)) is same
+    assert (request_id(secret, one) == request_id(secret, other)) is same
+
+
+@given(counters)
+def test_the_wire_nonce_tells_nothing_about_the_task(counter):
+    secret = period_secret(MASTER, 0)
+    nonce = request_nonce(secret, counter)
+    assert bytes.fromhex(nonce) != secret
+    assert draw_task(secret, counter, PARAMS) == draw_task(secret, counter, PARAMS)
+    assert draw_task(bytes.fromhex(nonce), counter, PARAMS) != draw_task(secret, counter, PARAMS)
+
+
+@given(counters)
+def test_every_draw_is_inside_its_parameters(counter):
+    secret = period_secret(MASTER, 3)
+    sampling = draw_sampling(secret, counter, 96, PARAMS)
+    points = {(c.temperature_milli, c.top_p_milli, c.top_k) for c in PARAMS.sampling}
+    assert (sampling.temperature_milli, sampling.top_p_milli, sampling.top_k) in points
+    assert draw_gap_seconds(secret, counter, 2.0) > 0
+
+
+def test_gaps_have_the_mean_that_was_asked_for():
+    secret = period_secret(MASTER, 3)
+    gaps = [draw_gap_seconds(secret, counter, 2.0) for counter in range(4000)]
+    assert 1.9 < sum(gaps) / len(gaps) < 2.1
+
+
+def test_every_share_of_the_sampling_mix_is_drawn_as_often_as_it_says():
+    params = DrawParams(
+        sampling=(
+            SamplingChoice(share=3, temperature_milli=1000, top_p_milli=950),
+            SamplingChoice(share=1, temperature_milli=0, top_p_milli=1000),
+        )
+    )
+    secret = period_secret(MASTER, 3)
+    greedy = sum(
+        draw_sampling(secret, counter, 8, params).temperature_milli == 0 for counter in range(4000)
+    )
+    assert 900 < greedy < 1100
+
+
+def test_an_unknown_family_is_named():
+    with pytest.raises(ValueError, match="unknown family astrology"):
+        DrawParams(families=("astrology",))

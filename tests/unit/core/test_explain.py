@@ -1,0 +1,82 @@
+"""Each sentence names what happened: a miner must be able to act on it."""
+
+from subnet.core.audit import PPM, Traffic
+from subnet.core.explain import explain
+from subnet.core.scoring import ScoringParams, score_miner
+from subnet.core.standing import (
+    Blame,
+    StandingParams,
+    after_answer,
+    after_audit,
+    after_fault,
+    after_violation,
+    fresh_standing,
+)
+from subnet.core.verification.calibration import BUCKETS
+from subnet.core.verification.evidence import EvidenceParams
+
+EVIDENCE, STANDING, SCORING = EvidenceParams(), StandingParams(), ScoringParams()
+P0 = (1.0,) + (0.0005,) * (BUCKETS - 1)
+HONEST = (40,) + (0,) * (BUCKETS - 1)
+FOREIGN = (14,) + (0,) * (BUCKETS - 2) + (26,)
+
+
+def fresh():
+    return fresh_standing("miner", "0" * 64, EVIDENCE)
+
+
+def audited(standing, counts, times):
+    for _ in range(times):
+        standing = after_answer(standing, 1.0, STANDING)
+        standing = after_audit(
+            standing, Traffic.BENCHMARK, (counts, P0), 1.0, 0, STANDING, EVIDENCE
+        )
+    return standing
+
+
+def told(standing, params=SCORING):
+    return explain(standing, score_miner(standing, PPM, params, EVIDENCE), params)
+
+
+def test_an_honest_miner_reads_what_it_earns():
+    assert told(audited(fresh(), HONEST, 30)) == (
+        "earns 100 % of a full score: 30 audited answers fit the release; "
+        "its release answers 100 % of the tasks right"
+    )
+
+
+def test_a_cheat_reads_that_its_answers_do_not_fit():
+    sentence = told(audited(fresh(), FOREIGN, 2))
+    assert sentence.startswith("earns nothing: its answers are not what the release would have")
+    assert "2 audited" in sentence
+
+
+def test_a_newcomer_reads_how_far_it_is():
+    assert "on probation at 50 % of its pay (10 of 20 verified)" in told(
+        audited(fresh(), HONEST, 10)
+    )
+
+
+def test_an_unaudited_miner_reads_why():
+    standing = after_fault(fresh(), "TIMEOUT", Blame.MINER, STANDING)
+    assert told(standing) == "earns nothing yet: no answer of it was audited (1 x TIMEOUT)"
+
+
+def test_a_violation_is_named():
+    standing = after_violation(audited(fresh(), HONEST, 30), "STOP_SKIPPED", "id 3", 1, STANDING)
+    assert "STOP_SKIPPED (id 3)" in told(standing)
+
+
+def test_faults_and_slowness_are_named():
+    standing = audited(fresh(), HONEST, 30)
+    for _ in range(5):
+        standing = after_fault(standing, "BROKEN_STREAM", Blame.MINER, STANDING)
+        standing = after_answer(standing, 0.1, STANDING)
+    sentence = told(standing)
+    assert "5 x BROKEN_STREAM" in sentence
+    assert "slow answers leave" in sentence
+
+
+def test_with_the_check_off_the_sentence_says_so():
+    sentence = told(audited(fresh(), FOREIGN, 30), ScoringParams(integrity_check=False))
+    assert "the margin check is off" in sentence
