@@ -52,6 +52,8 @@ class TorchReferee:
         tokens of one forward pass; one longer answer still goes alone. Raises OSError when the
         directory holds no model, UnsupportedModelError when it is of a kind that we cannot replay.
         """
+        if not (Path(model_dir) / "config.json").is_file():
+            raise FileNotFoundError(f"{model_dir} holds no model: config.json is missing")
         disable_progress_bar()
         self._threads = threads
         torch.set_num_threads(threads)
