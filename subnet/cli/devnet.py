@@ -1,0 +1,66 @@
+"""`assay devnet`: the embedded chain in the foreground, until Ctrl-C."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from subnet.devnet.genesis import dev_accounts
+from subnet.devnet.params import RAO_PER_TAO, DevnetParams
+from subnet.devnet.server import run_devnet
+from subnet.devnet.store import StoreVersionError
+
+_EXIT_USAGE = 2
+
+
+def devnet(
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 9944,
+    state: Annotated[Path, typer.Option(help="State file; it is made if absent.")] = Path(
+        ".assay/devnet.db"
+    ),
+    block_time: Annotated[
+        float, typer.Option("--block-time", help="Seconds per block, from 0.05 to 60.")
+    ] = 12.0,
+    tempo: Annotated[int, typer.Option(help="Blocks per epoch of a new subnet.")] = 20,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Run the embedded chain: a local Bittensor network with funded accounts.
+
+    Anyone knows the keys of its accounts. Do not make it reachable from outside.
+    """
+    try:
+        params = DevnetParams(block_time_seconds=block_time, tempo_blocks=tempo)
+        asyncio.run(
+            run_devnet(
+                state,
+                port,
+                params,
+                host=host,
+                on_listening=lambda endpoint: _greet(endpoint, state, params),
+            )
+        )
+    except OSError as error:
+        _fail(f"cannot listen on {host}:{port}: {error.strerror or error}")
+    except StoreVersionError as error:
+        _fail(f"{error}; choose another --state file or remove this one")
+    except ValueError as error:
+        _fail(f"invalid settings: {error}")
+
+
+def _fail(reason: str) -> None:
+    typer.echo(f"error: {reason}", err=True)
+    raise typer.Exit(_EXIT_USAGE)
+
+
+def _greet(endpoint: str, state: Path, params: DevnetParams) -> None:
+    typer.echo(f"devnet listens on {endpoint}")
+    typer.echo(f"  state {state}, block time {params.block_time_seconds:g} s")
+    typer.echo(f"  funded with {params.dev_balance_rao // RAO_PER_TAO:,} TAO each (public keys!):")
+    for path, address in dev_accounts().items():
+        typer.echo(f"    {path:<10} {address}")
+    typer.echo("try next:")
+    alice = dev_accounts()["//Alice"]
+    typer.echo(f"  btcli query balance --coldkey-ss58 {alice} -n {endpoint}")
+    typer.echo(f"  btcli query subnets -n {endpoint}")
+    typer.echo(f"  btcli query epoch-status --netuid 1 -n {endpoint}")

@@ -1,0 +1,96 @@
+"""Owners' and root's settings, and the commitments that hotkeys publish."""
+
+from typing import Any
+
+from subnet.devnet.context import Context, DispatchError, Handler, ensure, module_error
+from subnet.devnet.schema.hyperparameters import SETTERS, U16_MAX, Parameter
+
+COMMITMENT_FIELDS_MAX = 3
+COMMITMENT_BIG_BYTES_MAX = 512
+COMMITMENT_BYTES_PER_INTERVAL_MAX = 3100
+_CALL_HEAD_BYTES = 4  # Pallet, call, netuid.
+
+
+def _ensure_owner(context: Context, netuid: int) -> None:
+    ensure(context.get("NetworksAdded", netuid), "SubnetNotExists")
+    if not context.root and context.get("SubnetOwner", netuid) != context.signer:
+        raise DispatchError("BadOrigin")
+
+
+def _setter(parameter: Parameter) -> Handler:
+    def handle(context: Context, arguments: dict[str, Any]) -> None:
+        netuid, value = arguments["netuid"], arguments[parameter.argument]
+        if parameter.root and not context.root:
+            raise DispatchError("BadOrigin")
+        _ensure_owner(context, netuid)
+        number = value["bits"] if isinstance(value, dict) else int(value)
+        in_range = parameter.minimum <= number <= parameter.maximum
+        ensure(in_range or parameter.kind == "i16", "InvalidValue", "AdminUtils")
+        if parameter.name == "commit_reveal_weights_enabled" and value:
+            raise module_error("DisabledTemporarily")
+        context.put(parameter.item, netuid, value)
+        _announce(context, netuid, parameter.name)
+
+    return handle
+
+
+def _announce(context: Context, netuid: int, name: str) -> None:
+    context.emit("HyperparameterSet", {"netuid": netuid, "name": name}, "AdminUtils")
+
+
+def set_alpha_values(context: Context, arguments: dict[str, Any]) -> None:
+    """Set the bounds of liquid alpha."""
+    netuid, low, high = arguments["netuid"], arguments["alpha_low"], arguments["alpha_high"]
+    _ensure_owner(context, netuid)
+    ensure(context.get("LiquidAlphaOn", netuid), "LiquidAlphaDisabled")
+    ensure(high >= U16_MAX // 40, "AlphaHighTooLow")
+    ensure(U16_MAX // 40 <= low <= high, "AlphaLowOutOfRange")
+    context.put("AlphaValues", netuid, [low, high])
+    _announce(context, netuid, "alpha_values")
+
+
+def set_stake_threshold(context: Context, arguments: dict[str, Any]) -> None:
+    """Set the stake below which a validator counts for nothing. Root only."""
+    if not context.root:
+        raise DispatchError("BadOrigin")
+    context.put("StakeThreshold", arguments["min_stake"])
+
+
+def trigger_epoch(context: Context, arguments: dict[str, Any]) -> None:
+    """Pull a subnet's next epoch to the coming block. Owner only."""
+    netuid = arguments["netuid"]
+    ensure(context.get("NetworksAdded", netuid), "SubnetNotExists")
+    ensure(context.get("SubnetOwner", netuid) == context.signer, "NotSubnetOwner")
+    ensure(context.get("PendingEpochAt", netuid) == 0, "EpochTriggerAlreadyPending")
+    context.put("PendingEpochAt", netuid, context.number + 1)
+    context.emit("EpochTriggered", {"netuid": netuid, "at": context.number + 1})
+
+
+def set_commitment(context: Context, arguments: dict[str, Any]) -> None:
+    """Publish a hotkey's commitment on a subnet; it replaces the last one.
+
+    The bytes are stored as they were signed: decoding and encoding again may change them.
+    """
+    netuid = arguments["netuid"]
+    registered = context.get("Uids", netuid, context.signer) is not None
+    ensure(registered, "AccountNotAllowedCommit", "Commitments")
+    fields = arguments["info"]["fields"]
+    ensure(len(fields) <= COMMITMENT_FIELDS_MAX, "TooManyFieldsInCommitmentInfo", "Commitments")
+    info = context.call_data[_CALL_HEAD_BYTES:]
+    limit = COMMITMENT_FIELDS_MAX * (COMMITMENT_BIG_BYTES_MAX + 3) + 1
+    ensure(len(info) <= limit, "SpaceLimitExceeded", "Commitments")
+    record = (0).to_bytes(8, "little") + context.number.to_bytes(4, "little") + info
+    context.state.put(
+        "Commitments.CommitmentOf", netuid, context.signer, {"scale": "0x" + record.hex()}
+    )
+    context.state.put("Commitments.LastCommitment", netuid, context.signer, context.number)
+    context.emit("Commitment", {"netuid": netuid, "who": context.signer}, "Commitments")
+
+
+CALLS: dict[tuple[str, str], Handler] = {
+    **{("AdminUtils", name): _setter(parameter) for name, parameter in SETTERS.items()},
+    ("AdminUtils", "sudo_set_alpha_values"): set_alpha_values,
+    ("AdminUtils", "sudo_set_stake_threshold"): set_stake_threshold,
+    ("SubtensorModule", "trigger_epoch"): trigger_epoch,
+    ("Commitments", "set_commitment"): set_commitment,
+}

@@ -1,0 +1,136 @@
+"""Epochs: when one is due, what Yuma is given, and where its emission goes.
+
+A thin adapter around `subnet.core.yuma`. Emission since the last epoch is not kept anywhere: it
+is the blocks since then times the alpha of a block.
+"""
+
+from collections.abc import Sequence
+
+from subnet.core.yuma import BondParams, EpochInput, EpochParams, EpochResult, run_epoch
+from subnet.devnet import staking
+from subnet.devnet.context import Context
+from subnet.devnet.params import U16_MAX
+from subnet.devnet.state import Reader, netuids
+
+_RESULTS = {
+    "Active": "active",
+    "Emission": "emission_rao",
+    "Consensus": "consensus",
+    "Dividends": "dividends",
+    "ValidatorTrust": "validator_trust",
+    "ValidatorPermit": "permits",
+    "Incentive": "incentive",
+}
+
+
+def next_epoch_block(reader: Reader, netuid: int) -> int | None:
+    """The block at which the next epoch is due; None for a subnet that has none."""
+    tempo = reader.get("SubtensorModule.Tempo", netuid)
+    if netuid == 0 or not tempo or not reader.get("SubtensorModule.NetworksAdded", netuid):
+        return None
+    due = int(reader.get("SubtensorModule.LastEpochBlock", netuid)) + int(tempo)
+    pending = reader.get("SubtensorModule.PendingEpochAt", netuid)
+    return min(due, pending) if pending else due
+
+
+def activity_cutoff(reader: Reader, netuid: int) -> int:
+    """Blocks after which a validator that set no weights counts as inactive."""
+    factor = reader.get("SubtensorModule.ActivityCutoffFactorMilli", netuid)
+    return int(factor * reader.get("SubtensorModule.Tempo", netuid) // 1000)
+
+
+def pending_emission(reader: Reader, netuid: int, number: int) -> int:
+    """Alpha to be shared out at the next epoch, in rao, before the owner's cut."""
+    blocks = number - reader.get("SubtensorModule.LastEpochBlock", netuid)
+    return int(blocks * reader.get("SubtensorModule.SubnetAlphaOutEmission", netuid))
+
+
+def run_due_epochs(context: Context) -> None:
+    """Run every epoch that is due at this block."""
+    for netuid in netuids(context.state):
+        due = next_epoch_block(context.state, netuid)
+        if due is not None and context.number >= due:
+            _run(context, netuid)
+
+
+def _run(context: Context, netuid: int) -> None:
+    minted = pending_emission(context.state, netuid, context.number)
+    cut = 0
+    if context.get("OwnerCutEnabled", netuid):
+        cut = minted * context.get("SubnetOwnerCut") // U16_MAX
+    if context.get("SubnetworkN", netuid):
+        result = run_epoch(epoch_input(context, netuid, minted - cut))
+        _store(context, netuid, result)
+        _pay(context, netuid, result, cut)
+    index = context.get("SubnetEpochIndex", netuid) + 1
+    context.put("SubnetEpochIndex", netuid, index)
+    context.put("LastEpochBlock", netuid, context.number)
+    context.put("LastMechansimStepBlock", netuid, context.number)
+    context.put("PendingEpochAt", netuid, None)
+    context.emit("EpochRan", {"netuid": netuid, "epoch_index": index})
+
+
+def epoch_input(context: Context, netuid: int, emission_rao: int) -> EpochInput:
+    """A subnet's state in Yuma's terms."""
+    size = context.get("SubnetworkN", netuid)
+    hotkeys = [context.get("Keys", netuid, uid) for uid in range(size)]
+    low, high = context.get("AlphaValues", netuid)
+    return EpochInput(
+        block=context.number,
+        tempo_blocks=context.get("Tempo", netuid),
+        last_epoch_block=context.get("LastMechansimStepBlock", netuid),
+        activity_cutoff_blocks=activity_cutoff(context.state, netuid),
+        stake_rao=tuple(staking.total_stake(context.state, key, netuid) for key in hotkeys),
+        stake_threshold_rao=context.get("StakeThreshold"),
+        last_update_blocks=tuple(context.get("LastUpdate", netuid)),
+        registration_blocks=tuple(
+            context.get("BlockAtRegistration", netuid, uid) for uid in range(size)
+        ),
+        permits=tuple(context.get("ValidatorPermit", netuid)),
+        weights=tuple(_row(context.get("Weights", netuid, uid)) for uid in range(size)),
+        bonds=tuple(_row(context.get("Bonds", netuid, uid)) for uid in range(size)),
+        emission_rao=emission_rao,
+        owner_uid=context.get("Uids", netuid, context.get("SubnetOwnerHotkey", netuid)),
+        params=EpochParams(
+            kappa_u16=context.get("Kappa", netuid),
+            validators_max=context.get("MaxAllowedValidators", netuid),
+            bonds=BondParams(
+                penalty_u16=context.get("BondsPenalty", netuid),
+                moving_average_millionths=context.get("BondsMovingAverage", netuid),
+                yuma3=context.get("Yuma3On", netuid),
+                liquid_alpha=context.get("LiquidAlphaOn", netuid),
+                alpha_low_u16=low,
+                alpha_high_u16=high,
+                alpha_sigmoid_steepness=context.get("AlphaSigmoidSteepness", netuid),
+            ),
+        ),
+    )
+
+
+def _row(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((pair[0], pair[1]) for pair in pairs)
+
+
+def _store(context: Context, netuid: int, result: EpochResult) -> None:
+    for item, field in _RESULTS.items():
+        context.put(item, netuid, list(getattr(result, field)))
+    for uid, row in enumerate(result.bonds):
+        context.put("Bonds", netuid, uid, [list(pair) for pair in row] or None)
+
+
+def _pay(context: Context, netuid: int, result: EpochResult, cut: int) -> None:
+    state = context.state
+    owner = context.get("SubnetOwner", netuid)
+    owner_hotkey = context.get("SubnetOwnerHotkey", netuid)
+    if cut:
+        staking.credit(state, owner_hotkey, owner, netuid, cut)
+    rows = zip(result.server_emission_rao, result.validator_emission_rao, strict=True)
+    for uid, (server, validator) in enumerate(rows):
+        hotkey = context.get("Keys", netuid, uid)
+        coldkey = context.get("Owner", hotkey)
+        # An owner's own miner would pay itself: its incentive is burned, not paid.
+        if server and coldkey != owner:
+            staking.credit(state, hotkey, coldkey, netuid, server)
+        if validator:
+            staking.share_out(state, hotkey, netuid, validator)
+        context.put("AlphaDividendsPerSubnet", netuid, hotkey, validator or None)

@@ -1,0 +1,254 @@
+"""Subnets and the places in them: creation, paid registration, eviction, endpoints, identity."""
+
+from typing import Any
+
+from subnet.devnet import balances, staking
+from subnet.devnet.context import Context, Handler, ensure, module_error
+from subnet.devnet.params import DevnetParams
+from subnet.devnet.schema.hyperparameters import FIXED_ONE
+from subnet.devnet.schema.storage import ACCOUNT_ZERO
+from subnet.devnet.state import Reader, State
+
+IPV4, IPV6 = 4, 6
+# Columns of one value per uid, and what a newcomer's value is; None stands for the block number.
+COLUMNS: dict[str, Any] = {
+    "Active": True,
+    "Emission": 0,
+    "Consensus": 0,
+    "Dividends": 0,
+    "ValidatorTrust": 0,
+    "ValidatorPermit": False,
+    "Incentive": 0,
+    "LastUpdate": None,
+}
+
+
+def network_cost(reader: Reader, number: int) -> int:
+    """The price of a new subnet in rao: twice the last one, falling back to the floor with time."""
+    floor = reader.get("SubtensorModule.NetworkMinLockCost")
+    last = reader.get("SubtensorModule.NetworkLastLockCost")
+    if not last:
+        return int(floor)
+    interval = reader.get("SubtensorModule.NetworkLockReductionInterval")
+    passed = number - reader.get("SubtensorModule.NetworkLastRegistered")
+    return int(max(2 * last - 2 * last * passed // interval, floor))
+
+
+def decay_burns(state: State, number: int) -> None:
+    """Let every subnet's registration price fall towards its floor by one block's share."""
+    for (netuid,), burn in state.entries("SubtensorModule.Burn"):
+        floor = state.get("SubtensorModule.MinBurn", netuid)
+        half_life = max(state.get("SubtensorModule.BurnHalfLife", netuid), 1)
+        if burn > floor:
+            factor = 0.5 ** (1 / half_life)
+            state.put("SubtensorModule.Burn", netuid, max(int(burn * factor), floor))
+
+
+def create_root(state: State) -> None:
+    """Netuid 0: it takes TAO as stake and has no places."""
+    state.put("SubtensorModule.NetworksAdded", 0, True)
+    state.put("SubtensorModule.TokenSymbol", 0, "0x" + "\u03a4".encode().hex())
+    state.put("SubtensorModule.Tempo", 0, 100)
+    state.put("SubtensorModule.TotalNetworks", 1)
+
+
+def register_network(context: Context, arguments: dict[str, Any]) -> None:
+    """Create a subnet with the signer as owner and its hotkey at uid 0.
+
+    Simplified: it is active at once, and the chain never dissolves one to make room.
+    """
+    hotkey, coldkey = arguments["hotkey"], context.signer
+    _claim_hotkey(context, hotkey, coldkey)
+    added = dict(context.state.entries("SubtensorModule.NetworksAdded"))
+    netuid = next(n for n in range(1, len(added) + 1) if not added.get((n,)))
+    ensure(netuid <= context.get("SubnetLimit"), "SubnetLimitReached")
+    cost = network_cost(context.state, context.number)
+    ensure(balances.free_rao(context.state, coldkey) >= cost, "CannotAffordLockCost")
+    balances.destroy(context.state, coldkey, cost)
+    context.put("NetworkLastLockCost", cost)
+    context.put("NetworkLastRegistered", context.number)
+    context.put("TotalNetworks", context.get("TotalNetworks") + 1)
+    _open_subnet(context, netuid, cost, coldkey, hotkey)
+    append_neuron(context, netuid, hotkey)
+    context.emit("NetworkAdded", (netuid, 0))
+
+
+def _open_subnet(context: Context, netuid: int, cost: int, coldkey: str, hotkey: str) -> None:
+    params: DevnetParams = context.params
+    values = {
+        "NetworksAdded": True,
+        "SubnetOwner": coldkey,
+        "SubnetOwnerHotkey": hotkey,
+        "SubnetLocked": cost,
+        "NetworkRegisteredAt": context.number,
+        "FirstEmissionBlockNumber": context.number + 1,
+        "SubtokenEnabled": True,
+        "TokenSymbol": "0x" + chr(0x3B0 + netuid % 25 + 1).encode().hex(),
+        "SubnetTAO": cost,
+        "SubnetAlphaIn": cost,
+        "SubnetAlphaOutEmission": params.alpha_per_block_rao,
+        "Burn": params.burn_initial_rao,
+        "LastEpochBlock": context.number,
+        "Tempo": params.tempo_blocks,
+        "ImmunityPeriod": params.immunity_period_blocks,
+        "WeightsSetRateLimit": params.weights_rate_limit_blocks,
+        "ServingRateLimit": params.serving_rate_limit_blocks,
+        "MaxAllowedUids": params.max_allowed_uids,
+    }
+    for item, value in values.items():
+        context.put(item, netuid, value)
+
+
+def start_call(context: Context, arguments: dict[str, Any]) -> None:
+    """Activate a subnet; here every subnet is active from its first block."""
+    netuid = arguments["netuid"]
+    ensure(context.get("NetworksAdded", netuid), "SubnetNotExists")
+    ensure(context.get("SubnetOwner", netuid) == context.signer, "NotSubnetOwner")
+    ensure(
+        context.get("FirstEmissionBlockNumber", netuid) is None,
+        "FirstEmissionBlockNumberAlreadySet",
+    )
+
+
+def burned_register(context: Context, arguments: dict[str, Any]) -> None:
+    """Buy a place on a subnet: the price is burned, a full subnet evicts its weakest."""
+    netuid, hotkey, coldkey = arguments["netuid"], arguments["hotkey"], context.signer
+    ensure(netuid != 0, "RegistrationNotPermittedOnRootSubnet")
+    ensure(context.get("NetworksAdded", netuid), "SubnetNotExists")
+    ensure(context.get("NetworkRegistrationAllowed", netuid), "SubNetRegistrationDisabled")
+    ensure(context.get("Uids", netuid, hotkey) is None, "HotKeyAlreadyRegisteredInSubNet")
+    price = context.get("Burn", netuid)
+    ensure(balances.free_rao(context.state, coldkey) >= price, "NotEnoughBalanceToStake")
+    _claim_hotkey(context, hotkey, coldkey)
+    if context.get("SubnetworkN", netuid) < context.get("MaxAllowedUids", netuid):
+        uid = append_neuron(context, netuid, hotkey)
+    else:
+        uid = _replace(context, netuid, hotkey)
+    balances.destroy(context.state, coldkey, price)
+    raised = price * context.get("BurnIncreaseMult", netuid)["bits"] // FIXED_ONE
+    context.put("Burn", netuid, min(max(raised, price + 1), context.get("MaxBurn", netuid)))
+    context.emit("NeuronRegistered", (netuid, uid, hotkey))
+
+
+def _claim_hotkey(context: Context, hotkey: str, coldkey: str) -> None:
+    owner = context.get("Owner", hotkey)
+    ensure(owner in (ACCOUNT_ZERO, coldkey), "NonAssociatedColdKey")
+    if owner == ACCOUNT_ZERO:
+        context.put("Owner", hotkey, coldkey)
+        context.put("OwnedHotkeys", coldkey, [*context.get("OwnedHotkeys", coldkey), hotkey])
+
+
+def append_neuron(context: Context, netuid: int, hotkey: str) -> int:
+    """Give a hotkey the next free uid."""
+    uid = int(context.get("SubnetworkN", netuid))
+    context.put("SubnetworkN", netuid, uid + 1)
+    for column, newcomer in COLUMNS.items():
+        value = context.number if newcomer is None else newcomer
+        context.put(column, netuid, [*context.get(column, netuid), value])
+    _seat(context, netuid, uid, hotkey)
+    return uid
+
+
+def _replace(context: Context, netuid: int, hotkey: str) -> int:
+    uid = _weakest(context, netuid)
+    old = context.get("Keys", netuid, uid)
+    for item, *key in (
+        ("Uids", netuid, old),
+        ("IsNetworkMember", old, netuid),
+        ("Axons", netuid, old),
+        ("Prometheus", netuid, old),
+        ("Weights", netuid, uid),
+        ("Bonds", netuid, uid),
+    ):
+        context.put(item, *key, None)
+    for column, newcomer in COLUMNS.items():
+        row = list(context.get(column, netuid))
+        row[uid] = context.number if newcomer is None else newcomer
+        context.put(column, netuid, row)
+    _seat(context, netuid, uid, hotkey)
+    return uid
+
+
+def _seat(context: Context, netuid: int, uid: int, hotkey: str) -> None:
+    context.put("Uids", netuid, hotkey, uid)
+    context.put("Keys", netuid, uid, hotkey)
+    context.put("IsNetworkMember", hotkey, netuid, True)
+    context.put("BlockAtRegistration", netuid, uid, context.number)
+
+
+def _weakest(context: Context, netuid: int) -> int:
+    """The uid to evict: least emission, then the oldest, then the lowest uid; never the owner."""
+    immunity = context.get("ImmunityPeriod", netuid)
+    owner = context.get("SubnetOwnerHotkey", netuid)
+    candidates = []
+    for uid, emission in enumerate(context.get("Emission", netuid)):
+        registered = context.get("BlockAtRegistration", netuid, uid)
+        immune = context.number - registered < immunity
+        if not immune and context.get("Keys", netuid, uid) != owner:
+            candidates.append((emission, registered, uid))
+    if not candidates:
+        raise module_error("NoNeuronIdAvailable")
+    return min(candidates)[2]
+
+
+def _check_endpoint(context: Context, item: str, arguments: dict[str, Any]) -> None:
+    netuid = arguments["netuid"]
+    ensure(context.get("Uids", netuid, context.signer) is not None, "HotKeyNotRegisteredInNetwork")
+    ensure(arguments["ip_type"] in (IPV4, IPV6), "InvalidIpType")
+    limit = (1 << 32) if arguments["ip_type"] == IPV4 else (1 << 128)
+    ensure(arguments["ip"] < limit, "InvalidIpAddress")
+    ensure(arguments["port"] != 0, "InvalidPort")
+    last = context.get(item, netuid, context.signer)
+    rate = context.get("ServingRateLimit", netuid)
+    ensure(
+        not rate or last is None or context.number - last["block"] >= rate,
+        "ServingRateLimitExceeded",
+    )
+
+
+def serve_axon(context: Context, arguments: dict[str, Any]) -> None:
+    """Publish where a hotkey listens."""
+    _check_endpoint(context, "Axons", arguments)
+    netuid = arguments.pop("netuid")
+    context.put("Axons", netuid, context.signer, {"block": context.number, **arguments})
+    context.emit("AxonServed", (netuid, context.signer))
+
+
+def serve_prometheus(context: Context, arguments: dict[str, Any]) -> None:
+    """Publish where a hotkey's metrics are."""
+    _check_endpoint(context, "Prometheus", arguments)
+    netuid = arguments.pop("netuid")
+    context.put("Prometheus", netuid, context.signer, {"block": context.number, **arguments})
+    context.emit("PrometheusServed", (netuid, context.signer))
+
+
+def set_subnet_identity(context: Context, arguments: dict[str, Any]) -> None:
+    """Name a subnet and say where its people are."""
+    netuid = arguments.pop("netuid")
+    ensure(context.get("NetworksAdded", netuid), "SubnetNotExists")
+    ensure(context.get("SubnetOwner", netuid) == context.signer, "NotSubnetOwner")
+    context.put("SubnetIdentitiesV3", netuid, arguments)
+    context.emit("SubnetIdentitySet", netuid)
+
+
+def registered_uid(context: Context, netuid: int, hotkey: str) -> int:
+    """A hotkey's uid. Fails the call when it has none."""
+    ensure(context.get("NetworksAdded", netuid), "SubnetNotExists")
+    uid = context.get("Uids", netuid, hotkey)
+    ensure(uid is not None, "HotKeyNotRegisteredInSubNet")
+    return int(uid)
+
+
+def stake_weight(reader: Reader, netuid: int, uid: int) -> int:
+    """Stake weight of a uid before the threshold, in rao."""
+    return staking.total_stake(reader, reader.get("SubtensorModule.Keys", netuid, uid), netuid)
+
+
+CALLS: dict[tuple[str, str], Handler] = {
+    ("SubtensorModule", "register_network"): register_network,
+    ("SubtensorModule", "burned_register"): burned_register,
+    ("SubtensorModule", "start_call"): start_call,
+    ("SubtensorModule", "serve_axon"): serve_axon,
+    ("SubtensorModule", "serve_prometheus"): serve_prometheus,
+    ("SubtensorModule", "set_subnet_identity"): set_subnet_identity,
+}
