@@ -3,14 +3,16 @@
 A role cannot know whether its chain is real, its engine a GPU, or its clock virtual.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from protocol.handshake import MinerCard
 from protocol.inference import Environment, FinishReason, InferenceRequest, InferenceResponse
 from protocol.release import Release
+from subnet.core.audit import Traffic
+from subnet.core.standing import MinerStanding
 from subnet.core.verification.claim import Claim, ClaimScore
 
 
@@ -87,7 +89,7 @@ class Engine(Protocol):
     @property
     def concurrent_requests_max(self) -> int: ...
 
-    def generate(self, request: EngineRequest) -> AsyncIterator[EngineDelta]:
+    def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
         """Stream one answer. Closing the iterator aborts the request. Raises EngineError."""
         ...
 
@@ -240,3 +242,131 @@ class Chain(Protocol):
         ...
 
     async def commitment(self, hotkey: str) -> bytes | None: ...
+
+
+# --- what a validator remembers ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PendingAudit:
+    """A signed, structurally sound answer that waits for its audit draw."""
+
+    request_id: str
+    miner_hotkey: str
+    traffic: Traffic
+    period: int
+    """Which secret the request's draws came from."""
+    counter: int
+    """Which draw of that secret."""
+    response_digest: str
+    claim: Claim
+    draw_block: int | None = None
+    """Its hash decides the draw; None until a block after the answer's arrival is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """What one audit found; the latest are kept."""
+
+    request_id: str
+    miner_hotkey: str
+    traffic: Traffic
+    family: str
+    """Benchmark family; empty for users' prompts."""
+    audited_at_ns: int
+    counts: tuple[int, ...] | None
+    """Tokens per margin bucket; None outside the calibrated envelope."""
+    grade: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class UserPrompt:
+    """A user's own prompt and, once a miner gave one, its answer."""
+
+    prompt_id: int
+    text: str
+    answer: str | None = None
+    answered_by: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochIncome:
+    """What one epoch paid to one neuron, read back from the chain."""
+
+    hotkey: str
+    incentive: float
+    emission_rao: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """One epoch as this validator lived it."""
+
+    epoch_block: int
+    """When consensus ran."""
+    incomes: tuple[EpochIncome, ...]
+    submitted_block: int | None = None
+    """When the chain accepted our weights after that; None if it did not."""
+    version_key: int = 0
+    weights: Mapping[int, int] = field(default_factory=dict)
+    """Shares by uid."""
+    scores_ppm: Mapping[str, int] = field(default_factory=dict)
+    """Scores by hotkey that the weights came from."""
+
+
+class ValidatorStore(Protocol):
+    """Survives `kill -9`: each method is one transaction, done when it returns."""
+
+    @property
+    def master_secret(self) -> bytes: ...
+
+    def standings(self) -> list[MinerStanding]:
+        """The latest of every hotkey and release."""
+        ...
+
+    def reserve_counter(self) -> int:
+        """A number that no request had before, across restarts."""
+        ...
+
+    def period(self) -> int: ...
+
+    def open_next_period(self) -> int: ...
+
+    def save_answer(
+        self,
+        standing: MinerStanding,
+        pending: PendingAudit | None = None,
+        prompt: UserPrompt | None = None,
+    ) -> None:
+        """An exchange ended: the miner's new standing, with what it left behind."""
+        ...
+
+    def pending_audits(self, answers_max: int) -> list[PendingAudit]:
+        """The oldest answers that wait."""
+        ...
+
+    def name_draw_block(self, request_ids: Sequence[str], block: int) -> None: ...
+
+    def save_audits(
+        self,
+        standings: Sequence[MinerStanding],
+        done: Sequence[str],
+        records: Sequence[AuditRecord],
+    ) -> None:
+        """A batch was audited: standings, records, and requests that wait no longer."""
+        ...
+
+    def save_epoch(self, record: EpochRecord) -> None:
+        """Insert, or replace the record of the same epoch block."""
+        ...
+
+    def epochs(self) -> list[EpochRecord]:
+        """In order."""
+        ...
+
+    def add_prompts(self, texts: Sequence[str]) -> None: ...
+
+    def prompts(self) -> list[UserPrompt]:
+        """In order of arrival."""
+        ...

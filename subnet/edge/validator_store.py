@@ -1,0 +1,348 @@
+"""exchange, audit, epoch -> STATE -> restart: `ports.ValidatorStore` in one SQLite file.
+
+Each method is one transaction, so a `kill -9` loses nothing but requests in flight. WAL with
+synchronous=NORMAL: a killed process loses no commit; only a power cut may undo the last ones, which
+costs a few observations, and a flush a commit would stall the loop that times the answers.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+from sqlalchemy.dialects.sqlite import insert
+
+from subnet.config import ConfigError
+from subnet.core.audit import Traffic
+from subnet.core.standing import MinerStanding
+from subnet.core.verification.claim import Claim
+from subnet.ports import AuditRecord, EpochIncome, EpochRecord, PendingAudit, UserPrompt
+
+SCHEMA_VERSION: Final = 1
+AUDIT_RECORDS_MAX: Final = 10_000
+"""Records kept; older ones are dropped with each batch."""
+BUSY_TIMEOUT_SECONDS: Final = 10.0
+
+_META = sa.MetaData()
+_FACTS = sa.Table(
+    "facts",
+    _META,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+_STANDINGS = sa.Table(
+    "standings",
+    _META,
+    sa.Column("hotkey", sa.String, primary_key=True),
+    sa.Column("release_digest", sa.String, primary_key=True),
+    sa.Column("body", sa.String, nullable=False),
+)
+_PENDING = sa.Table(
+    "pending_audits",
+    _META,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("request_id", sa.String, nullable=False, unique=True),
+    sa.Column("miner_hotkey", sa.String, nullable=False),
+    sa.Column("traffic", sa.String, nullable=False),
+    sa.Column("period", sa.Integer, nullable=False),
+    sa.Column("counter", sa.Integer, nullable=False),
+    sa.Column("response_digest", sa.String, nullable=False),
+    sa.Column("claim", sa.String, nullable=False),
+    sa.Column("draw_block", sa.Integer),
+)
+_RECORDS = sa.Table(
+    "audit_records",
+    _META,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("request_id", sa.String, nullable=False),
+    sa.Column("miner_hotkey", sa.String, nullable=False),
+    sa.Column("traffic", sa.String, nullable=False),
+    sa.Column("family", sa.String, nullable=False),
+    sa.Column("audited_at_ns", sa.Integer, nullable=False),
+    sa.Column("counts", sa.String),
+    sa.Column("grade", sa.Float),
+)
+_EPOCHS = sa.Table(
+    "epochs",
+    _META,
+    sa.Column("epoch_block", sa.Integer, primary_key=True),
+    sa.Column("body", sa.String, nullable=False),
+)
+_PROMPTS = sa.Table(
+    "prompts",
+    _META,
+    sa.Column("prompt_id", sa.Integer, primary_key=True),
+    sa.Column("text", sa.String, nullable=False),
+    sa.Column("answer", sa.String),
+    sa.Column("answered_by", sa.String),
+    sa.Column("request_id", sa.String),
+)
+
+
+class StateReader:
+    """What others may read while the validator writes: status pages, reports."""
+
+    def __init__(self, path: Path, engine: sa.Engine) -> None:
+        self._path = path
+        self._engine = engine
+
+    def close(self) -> None:
+        """Release the file."""
+        self._engine.dispose()
+
+    def standings(self) -> list[MinerStanding]:
+        """The latest of every hotkey and release. Raises ConfigError for those of another code."""
+        with self._begin() as db:
+            bodies = db.execute(sa.select(_STANDINGS.c.body)).scalars().all()
+        try:
+            return [MinerStanding.model_validate_json(body) for body in bodies]
+        except ValidationError as error:
+            raise ConfigError(
+                f"the state file {self._path} holds a standing of another format: "
+                f"{error.errors()[0]['msg']}; move it away to start afresh"
+            ) from error
+
+    def epochs(self) -> list[EpochRecord]:
+        """In order."""
+        with self._begin() as db:
+            bodies = db.execute(sa.select(_EPOCHS.c.body).order_by(_EPOCHS.c.epoch_block))
+            return [_epoch(json.loads(body)) for body in bodies.scalars()]
+
+    def prompts(self) -> list[UserPrompt]:
+        """In order of arrival."""
+        with self._begin() as db:
+            rows = db.execute(sa.select(_PROMPTS).order_by(_PROMPTS.c.prompt_id)).mappings()
+            return [UserPrompt(**dict(row)) for row in rows]
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        with self._engine.begin() as db:
+            yield db
+
+
+def open_for_reading(path: Path) -> StateReader | None:
+    """The state of a validator, running or not; None if there is none yet.
+
+    Raises ConfigError for a file of another schema.
+    """
+    if not path.exists():
+        return None
+    reader = StateReader(path, _engine(f"file:{path}?mode=ro&uri=true"))
+    try:
+        with reader._begin() as db:
+            version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
+    except sa.exc.DBAPIError as error:
+        raise ConfigError(f"cannot read the state file {path}: {error.orig}") from error
+    if version == 0:
+        return None
+    _assert_version(path, version)
+    return reader
+
+
+class SqliteValidatorStore(StateReader):
+    """The memory of one validator hotkey on one subnet."""
+
+    def __init__(self, path: Path, identity: Mapping[str, str], new_secret: bytes) -> None:
+        """Open or create the file, for its owner's eyes only.
+
+        `identity` says whose memory it is (hotkey, subnet); a file of another one is refused.
+        `new_secret` becomes the master secret if there is none yet. Raises ConfigError.
+        """
+        super().__init__(path, _engine(str(path)))
+        try:
+            path.touch(mode=0o600)
+            path.chmod(0o600)
+            with self._begin() as db:
+                self._migrate(db, identity, new_secret)
+                self._master_secret = bytes.fromhex(_fact(db, "master_secret"))
+        except (OSError, sa.exc.DBAPIError) as error:
+            word = getattr(error, "orig", None) or error
+            raise ConfigError(f"cannot use the state file {path}: {word}") from error
+
+    @property
+    def master_secret(self) -> bytes:
+        """32 bytes that all draws derive from; never leaves this file but for revealed periods."""
+        return self._master_secret
+
+    def reserve_counter(self) -> int:
+        """A number that no request had before, across restarts."""
+        with self._begin() as db:
+            return _increment(db, "counter") - 1
+
+    def period(self) -> int:
+        """The period whose secret is in use, from 0."""
+        with self._begin() as db:
+            return int(_fact(db, "period"))
+
+    def open_next_period(self) -> int:
+        """Move on to the next period, and return it."""
+        with self._begin() as db:
+            return _increment(db, "period")
+
+    def save_answer(
+        self,
+        standing: MinerStanding,
+        pending: PendingAudit | None = None,
+        prompt: UserPrompt | None = None,
+    ) -> None:
+        """An exchange ended: the miner's new standing, with what it left behind."""
+        with self._begin() as db:
+            _save_standing(db, standing)
+            if pending is not None:
+                row = {**asdict(pending), "claim": json.dumps(asdict(pending.claim))}
+                db.execute(_PENDING.insert().values(**row))
+            if prompt is not None:
+                row = asdict(prompt)
+                db.execute(
+                    _PROMPTS.update()
+                    .where(_PROMPTS.c.prompt_id == row.pop("prompt_id"))
+                    .values(**row)
+                )
+
+    def pending_audits(self, answers_max: int) -> list[PendingAudit]:
+        """The oldest answers that wait."""
+        query = sa.select(_PENDING).order_by(_PENDING.c.sequence).limit(answers_max)
+        with self._begin() as db:
+            return [_pending(dict(row)) for row in db.execute(query).mappings()]
+
+    def name_draw_block(self, request_ids: Sequence[str], block: int) -> None:
+        """Fix the block whose hash will decide the draw of these answers."""
+        with self._begin() as db:
+            db.execute(
+                _PENDING.update()
+                .where(_PENDING.c.request_id.in_(request_ids))
+                .values(draw_block=block)
+            )
+
+    def save_audits(
+        self,
+        standings: Sequence[MinerStanding],
+        done: Sequence[str],
+        records: Sequence[AuditRecord],
+    ) -> None:
+        """A batch was audited: standings, records, and requests that wait no longer."""
+        with self._begin() as db:
+            for standing in standings:
+                _save_standing(db, standing)
+            db.execute(_PENDING.delete().where(_PENDING.c.request_id.in_(done)))
+            if records:
+                rows = [{**asdict(record), "counts": _counts(record)} for record in records]
+                db.execute(_RECORDS.insert(), rows)
+                newest = sa.select(sa.func.max(_RECORDS.c.sequence)).scalar_subquery()
+                db.execute(
+                    _RECORDS.delete().where(_RECORDS.c.sequence <= newest - AUDIT_RECORDS_MAX)
+                )
+
+    def save_epoch(self, record: EpochRecord) -> None:
+        """Insert, or replace the record of the same epoch block."""
+        row = {"epoch_block": record.epoch_block, "body": json.dumps(asdict(record))}
+        with self._begin() as db:
+            db.execute(
+                insert(_EPOCHS)
+                .values(**row)
+                .on_conflict_do_update(index_elements=["epoch_block"], set_={"body": row["body"]})
+            )
+
+    def add_prompts(self, texts: Sequence[str]) -> None:
+        """Users' own prompts, to be answered once a miner has passed probation."""
+        if not texts:
+            return
+        with self._begin() as db:
+            db.execute(_PROMPTS.insert(), [{"text": text} for text in texts])
+
+    def _migrate(self, db: sa.Connection, identity: Mapping[str, str], new_secret: bytes) -> None:
+        version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
+        if version != 0:
+            _assert_version(self._path, version)
+        _META.create_all(db)
+        db.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        facts = {
+            **identity,
+            "master_secret": new_secret.hex(),
+            "counter": "0",
+            "period": "0",
+        }
+        db.execute(
+            insert(_FACTS).on_conflict_do_nothing(),
+            [{"name": name, "value": value} for name, value in facts.items()],
+        )
+        for name, value in identity.items():
+            if _fact(db, name) != value:
+                raise ConfigError(
+                    f"the state file {self._path} belongs to {name} {_fact(db, name)}, not {value};"
+                    " name another with --state"
+                )
+
+
+def _assert_version(path: Path, version: int) -> None:
+    if version != SCHEMA_VERSION:
+        raise ConfigError(
+            f"the state file {path} has schema version {version}, this code wants "
+            f"{SCHEMA_VERSION}; move it away to start afresh, or run the code that wrote it"
+        )
+
+
+def _engine(database: str) -> sa.Engine:
+    engine = sa.create_engine(
+        f"sqlite:///{database}", connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, _: object) -> None:
+        if "mode=ro" not in database:
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    return engine
+
+
+def _fact(db: sa.Connection, name: str) -> str:
+    return str(db.execute(sa.select(_FACTS.c.value).where(_FACTS.c.name == name)).scalar_one())
+
+
+def _increment(db: sa.Connection, name: str) -> int:
+    """Add 1 to a numeric fact; its new value."""
+    higher = sa.cast(sa.cast(_FACTS.c.value, sa.Integer) + 1, sa.String)
+    statement = _FACTS.update().where(_FACTS.c.name == name).values(value=higher)
+    return int(db.execute(statement.returning(_FACTS.c.value)).scalar_one())
+
+
+def _save_standing(db: sa.Connection, standing: MinerStanding) -> None:
+    row = {
+        "hotkey": standing.hotkey,
+        "release_digest": standing.release_digest,
+        "body": standing.model_dump_json(),
+    }
+    db.execute(
+        insert(_STANDINGS)
+        .values(**row)
+        .on_conflict_do_update(
+            index_elements=["hotkey", "release_digest"], set_={"body": row["body"]}
+        )
+    )
+
+
+def _pending(row: Mapping[str, Any]) -> PendingAudit:
+    claim = json.loads(row["claim"])
+    for name in ("prompt_token_ids", "output_token_ids", "logprobs"):
+        claim[name] = None if claim[name] is None else tuple(claim[name])
+    fields = {name: row[name] for name in PendingAudit.__dataclass_fields__}
+    return PendingAudit(**{**fields, "claim": Claim(**claim), "traffic": Traffic(row["traffic"])})
+
+
+def _counts(record: AuditRecord) -> str | None:
+    return None if record.counts is None else json.dumps(record.counts)
+
+
+def _epoch(body: dict[str, Any]) -> EpochRecord:
+    record = EpochRecord(**body)
+    return replace(
+        record,
+        incomes=tuple(EpochIncome(**income) for income in body["incomes"]),
+        weights={int(uid): share for uid, share in body["weights"].items()},
+    )

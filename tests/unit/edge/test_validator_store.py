@@ -1,0 +1,191 @@
+"""The validator's memory: what was saved is there after `kill -9`, whole or not at all."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from subnet.config import ConfigError
+from subnet.core.audit import Traffic
+from subnet.core.standing import StandingParams, after_answer, fresh_standing
+from subnet.core.verification.claim import Claim
+from subnet.core.verification.evidence import EvidenceParams
+from subnet.edge import validator_store
+from subnet.edge.validator_store import SqliteValidatorStore, open_for_reading
+from subnet.ports import AuditRecord, EpochIncome, EpochRecord, PendingAudit, UserPrompt
+
+IDENTITY = {"hotkey": "validator", "subnet": "1"}
+SECRET = bytes(range(32))
+CLAIM = Claim((1, 2), (3, 4), 1000, 950, 50, 2**62, (-0.5, -1.25), "stop")
+PENDING = PendingAudit("a" * 32, "miner", Traffic.BENCHMARK, 0, 7, "d" * 64, CLAIM)
+RECORD = AuditRecord("a" * 32, "miner", Traffic.BENCHMARK, "open", 5, (2, 0, 0, 0), None)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "validator.sqlite"
+
+
+@pytest.fixture
+def store(path):
+    opened = SqliteValidatorStore(path, IDENTITY, SECRET)
+    yield opened
+    opened.close()
+
+
+def standing(hotkey="miner", answers=0):
+    made = fresh_standing(hotkey, "0" * 64, EvidenceParams())
+    for _ in range(answers):
+        made = after_answer(made, 1.0, StandingParams())
+    return made
+
+
+def test_the_file_is_for_its_owner_only(store, path):
+    store.save_answer(standing())
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+def test_a_standing_is_replaced_by_the_newer_one_of_the_same_hotkey_and_release(store):
+    store.save_answer(standing(answers=1))
+    store.save_answer(standing(answers=2))
+    store.save_answer(standing("other"))
+    assert {s.hotkey: s.answered for s in store.standings()} == {"miner": 2, "other": 0}
+
+
+def test_a_pending_audit_comes_back_as_it_went_in(store):
+    store.save_answer(standing(), PENDING)
+    assert store.pending_audits(10) == [PENDING]
+    store.name_draw_block([PENDING.request_id], 12)
+    assert store.pending_audits(10) == [replace(PENDING, draw_block=12)]
+
+
+def test_a_claim_without_logprobs_comes_back_without(store):
+    bare = replace(PENDING, claim=replace(CLAIM, logprobs=None))
+    store.save_answer(standing(), bare)
+    assert store.pending_audits(10) == [bare]
+
+
+def test_an_audited_answer_waits_no_longer(store):
+    store.save_answer(standing(), PENDING)
+    store.save_audits([standing(answers=1)], [PENDING.request_id], [RECORD])
+    assert store.pending_audits(10) == []
+    assert store.standings()[0].answered == 1
+
+
+def test_only_the_latest_records_are_kept(store, monkeypatch):
+    monkeypatch.setattr(validator_store, "AUDIT_RECORDS_MAX", 3)
+    for number in range(5):
+        store.save_audits([], [], [replace(RECORD, audited_at_ns=number)])
+    with store._begin() as db:
+        kept = db.exec_driver_sql("select audited_at_ns from audit_records").scalars().all()
+    assert kept == [2, 3, 4]
+
+
+def test_counters_never_repeat_across_restarts(store, path):
+    first = [store.reserve_counter() for _ in range(3)]
+    store.close()
+    again = SqliteValidatorStore(path, IDENTITY, bytes(32))
+    assert [*first, again.reserve_counter()] == [0, 1, 2, 3]
+    assert again.master_secret == SECRET
+    again.close()
+
+
+def test_periods_move_on(store):
+    assert (store.period(), store.open_next_period(), store.period()) == (0, 1, 1)
+
+
+def test_an_epoch_is_replaced_once_its_weights_were_accepted(store):
+    income = EpochIncome("miner", 0.5, 10)
+    store.save_epoch(EpochRecord(40, (income,)))
+    done = EpochRecord(40, (income,), 42, 1 << 32, {3: 7}, {"miner": 9})
+    store.save_epoch(done)
+    assert store.epochs() == [done]
+
+
+def test_a_prompt_keeps_its_answer(store):
+    store.add_prompts(["hello", "again"])
+    first = store.prompts()[0]
+    answered = replace(first, answer="hi", answered_by="miner", request_id="a" * 32)
+    store.save_answer(standing(), None, answered)
+    assert store.prompts() == [answered, UserPrompt(2, "again")]
+
+
+def test_a_file_of_another_validator_is_refused(store, path):
+    store.close()
+    with pytest.raises(ConfigError, match="belongs to hotkey validator, not thief"):
+        SqliteValidatorStore(path, {**IDENTITY, "hotkey": "thief"}, SECRET)
+
+
+def test_a_file_of_another_schema_is_refused(store, path):
+    with store._begin() as db:
+        db.exec_driver_sql("PRAGMA user_version = 99")
+    store.close()
+    with pytest.raises(ConfigError, match="schema version 99"):
+        SqliteValidatorStore(path, IDENTITY, SECRET)
+    with pytest.raises(ConfigError, match="schema version 99"):
+        open_for_reading(path)
+
+
+def test_a_file_that_is_no_database_is_one_line(path):
+    path.write_text("not a database, but long enough to be looked at by the library" * 20)
+    with pytest.raises(ConfigError, match="cannot use the state file"):
+        SqliteValidatorStore(path, IDENTITY, SECRET)
+
+
+def test_others_read_while_the_validator_writes(store, path):
+    assert open_for_reading(path.with_name("none.sqlite")) is None
+    store.save_answer(standing(answers=3))
+    reader = open_for_reading(path)
+    assert reader.standings()[0].answered == 3
+    store.save_answer(standing(answers=4))
+    assert reader.standings()[0].answered == 4
+    reader.close()
+
+
+VICTIM = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+from subnet.core.standing import StandingParams, after_answer, fresh_standing
+from subnet.core.verification.evidence import EvidenceParams
+from subnet.core.audit import Traffic
+from subnet.core.verification.claim import Claim
+from subnet.edge.validator_store import SqliteValidatorStore
+from subnet.ports import PendingAudit
+
+store = SqliteValidatorStore(Path(sys.argv[1]), {"hotkey": "validator", "subnet": "1"}, bytes(32))
+standing = fresh_standing("miner", "0" * 64, EvidenceParams())
+claim = Claim((1,), (2,) * 500, 1000, 950, 50, 1, None, "length")
+for number in range(10**9):
+    standing = after_answer(standing, 1.0, StandingParams())
+    request = f"{store.reserve_counter():032x}"
+    pending = PendingAudit(request, "miner", Traffic.BENCHMARK, 0, number, "d" * 64, claim)
+    store.save_answer(standing, pending)
+    print(number, flush=True)
+"""
+
+
+def test_kill_minus_nine_loses_nothing_that_was_saved(path):
+    victim = subprocess.Popen(
+        [sys.executable, "-c", VICTIM, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    saved = -1
+    for line in victim.stdout:
+        saved = int(line)
+        if saved >= 40:
+            break
+    os.kill(victim.pid, signal.SIGKILL)
+    saved = max([saved, *(int(line) for line in victim.stdout.read().splitlines())])
+    victim.wait()
+    store = SqliteValidatorStore(path, IDENTITY, SECRET)
+    (survivor,) = store.standings()
+    waiting = store.pending_audits(10**6)
+    assert survivor.answered >= saved + 1
+    assert len(waiting) == survivor.answered, "an answer and its standing are one transaction"
+    assert store.reserve_counter() >= survivor.answered
+    store.close()
