@@ -9,9 +9,16 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from subnet.core.admission import AdmissionParams
+from subnet.core.audit import AuditParams
+from subnet.core.draws import DrawParams
+from subnet.core.scoring import ScoringParams
+from subnet.core.standing import StandingParams
+from subnet.core.verification.evidence import EvidenceParams
 
 ENV_PREFIX: Final = "ASSAY_"
 ENV_NOT_SETTINGS: Final = frozenset({"ASSAY_CHAIN"})
@@ -56,6 +63,10 @@ class ReleaseSettings(Section):
     model: str = "assets/tiny"
     """A hub name such as `Qwen/Qwen3-0.6B`, or a folder."""
     revision: str = "main"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """`auto` is the checkpoint's own."""
+    runtime: str = "vllm-0.32.0-cpu"
+    """The engine build that the release pins: miners refuse to serve it with another."""
     calibration: Path | None = None
     """The verifier's table for this release; default: `calibration.json` in the model's folder."""
 
@@ -67,27 +78,49 @@ class MinerSettings(Section):
     """Address to listen on."""
     port: Port = 8091
     external_host: str | None = None
-    """Address to publish on the chain; default: `host`."""
+    """IP address to publish on the chain; default: `host`."""
+    external_port: Port | None = None
+    """Port to publish; default: the one that is listened on."""
     concurrent_requests_max: Annotated[int, Field(ge=1, le=4096)] = 32
     connections_max: Annotated[int, Field(ge=1, le=65_536)] = 256
     metagraph_refresh_seconds: Seconds = 12.0
     """How stale the permits that admission checks may be."""
+    read_timeout_seconds: Seconds = 10.0
+    """Longest time a caller may take to send one request, headers and body."""
+    keep_alive_seconds: Seconds = 30.0
+    """How long an idle connection stays open."""
+    stop_grace_seconds: Seconds = 5.0
+    """When stopped, running answers may still finish within this time."""
 
 
 class ValidatorSettings(Section):
     """The validator's process and loops."""
 
     state_path: Path = Path("validator.sqlite")
+    """Everything it remembers; holds its secret, so it is readable by its owner only."""
     probe_interval_seconds: Seconds = 2.0
     """Mean gap between two requests to one miner; the gaps are exponential, as users' are."""
     request_timeout_seconds: Seconds = 30.0
+    """How long one answer may take, from the first byte sent to the last received."""
     requests_in_flight_max: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Above it a due request waits for a slot, so that we never time our own queue."""
+    metagraph_refresh_seconds: Seconds = 12.0
+    """How stale the list of miners and their addresses may be."""
+    handshake_interval_seconds: Seconds = 300.0
+    """How often a miner is asked again which release it serves."""
     audit_interval_seconds: Seconds = 1.0
+    """Pause between two batches for the referee."""
+    audit_batch_answers_max: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """Answers in one batch: its results are saved together."""
     referee_batch_tokens_max: Annotated[int, Field(ge=64, le=10_000_000)] = 16_384
     """Memory bound of one referee pass: about 4 * vocabulary bytes a token."""
     referee_threads: Annotated[int, Field(ge=1, le=256)] = 1
     epochs_max: Annotated[int, Field(ge=0)] = 0
     """Stop after this many weight submissions; 0 runs until stopped."""
+    restart_delay_seconds: Seconds = 1.0
+    """First pause before a loop that the world broke runs again; doubles up to the limit below."""
+    restart_delay_seconds_max: Seconds = 60.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class Settings(Section):
@@ -96,7 +129,13 @@ class Settings(Section):
     chain: ChainSettings = ChainSettings()
     release: ReleaseSettings = ReleaseSettings()
     miner: MinerSettings = MinerSettings()
+    admission: AdmissionParams = AdmissionParams()
     validator: ValidatorSettings = ValidatorSettings()
+    draws: DrawParams = DrawParams()
+    audit: AuditParams = AuditParams()
+    evidence: EvidenceParams = EvidenceParams()
+    standing: StandingParams = StandingParams()
+    scoring: ScoringParams = ScoringParams()
 
 
 def load_settings(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from subnet.cli import lab
 from subnet.cli.exits import run_process
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(lab.app, name="lab")
 
 
 @app.command()

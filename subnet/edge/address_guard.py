@@ -1,0 +1,48 @@
+"""endpoint -> ADDRESS -> connection: which addresses that a miner chose we are willing to call.
+
+A name is resolved once and the connection goes to that very address: a second look-up could
+answer with another one (DNS rebinding).
+"""
+
+import asyncio
+import ipaddress
+import socket
+
+
+class AddressRefusedError(Exception):
+    """The endpoint does not resolve, or only to addresses that we do not call."""
+
+
+async def resolve_address(host: str, port: int, *, allow_private: bool) -> str:
+    """The IP address to connect to, without brackets. Raises AddressRefusedError.
+
+    Private, loopback, link-local, multicast and reserved ranges are refused, also when wrapped into
+    IPv6, unless `allow_private`.
+    """
+    try:
+        candidates = [str(ipaddress.ip_address(host))]
+    except ValueError:
+        candidates = await _look_up(host, port)
+    for candidate in candidates:
+        if allow_private or is_public(candidate):
+            return candidate
+    raise AddressRefusedError(f"{host} is not a public address")
+
+
+def is_public(address: str) -> bool:
+    """Whether the address belongs to the public internet."""
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo or (None, None))[1]
+        if inner is not None:
+            return is_public(str(inner))
+    return parsed.is_global and not parsed.is_multicast
+
+
+async def _look_up(host: str, port: int) -> list[str]:
+    loop = asyncio.get_running_loop()
+    try:
+        rows = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise AddressRefusedError(f"{host[:100]} does not resolve") from error
+    return [str(row[4][0]) for row in rows]

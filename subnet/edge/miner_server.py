@@ -1,0 +1,295 @@
+"""bytes -> SERVER -> miner's role -> bytes: the miner's HTTP face.
+
+An ASGI application without a framework: three paths, and a framework's wrappers would cost more a
+token than the rest of this file. Nothing is parsed, let alone computed, before the signature over
+the raw body is authenticated.
+"""
+
+import asyncio
+import contextlib
+import errno
+import functools
+import logging
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, MutableMapping
+from contextlib import aclosing
+from typing import Any, Final, Protocol
+
+import uvicorn
+from pydantic import ValidationError
+
+from protocol import PROTOCOL_VERSION
+from protocol.errors import HTTP_STATUS, RejectedError, Rejection, RejectionReason
+from protocol.handshake import HANDSHAKE_PATH, HandshakeRequest, HandshakeResponse
+from protocol.inference import (
+    INFER_PATH,
+    REQUEST_BYTES_MAX,
+    EndLine,
+    ErrorLine,
+    InferenceRequest,
+    StreamLine,
+)
+from protocol.release import Release
+from subnet.config import ConfigError, MinerSettings
+from subnet.core.admission import AdmissionParams, read_request
+from subnet.edge.btauth import SeenRequests, authenticate_request
+from subnet.edge.http_limits import HttpLimits, LimitedProtocol
+from subnet.ports import Clock
+
+HEALTH_PATH: Final = "/healthz"
+STREAM_TYPE: Final = b"application/x-ndjson"
+WRITE_GRACE_SECONDS: Final = 5.0
+"""How long after a request's own deadline a slow reader is still waited for."""
+
+_log = logging.getLogger(__name__)
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class InferenceService(Protocol):
+    """What the server asks of `subnet.roles.miner.Miner`."""
+
+    @property
+    def hotkey(self) -> str: ...
+
+    @property
+    def release(self) -> Release: ...
+
+    @property
+    def requests_running(self) -> int: ...
+
+    def card(self, request: HandshakeRequest) -> HandshakeResponse: ...
+
+    def serve(
+        self, request: InferenceRequest, caller_hotkey: str, arrived_at_us: int
+    ) -> AsyncGenerator[StreamLine, None]: ...
+
+    def stop(self) -> None: ...
+
+
+class MinerApp:
+    """The ASGI application."""
+
+    def __init__(
+        self,
+        service: InferenceService,
+        clock: Clock,
+        settings: MinerSettings,
+        admission: AdmissionParams,
+    ) -> None:
+        self._service = service
+        self._clock = clock
+        self._read_timeout_seconds = settings.read_timeout_seconds
+        self._admission = admission
+        self._seen = SeenRequests(
+            admission.signed_requests_kept,
+            admission.request_age_seconds_max + admission.clock_skew_seconds_max,
+        )
+        self._is_stopping = False
+        self._release_digest = service.release.digest()
+
+    def stop(self) -> None:
+        """Take no new requests."""
+        self._is_stopping = True
+        self._service.stop()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request; a refusal is a `Rejection`, never a traceback."""
+        route = (scope["method"], scope["path"])
+        try:
+            if route == ("POST", INFER_PATH):
+                await self._infer(scope, receive, send)
+            elif route == ("POST", HANDSHAKE_PATH):
+                await self._handshake(scope, receive, send)
+            elif route == ("GET", HEALTH_PATH):
+                await self._health(send)
+            else:
+                raise RejectedError(
+                    RejectionReason.MALFORMED_REQUEST,
+                    f"known here: POST {INFER_PATH}, POST {HANDSHAKE_PATH}, GET {HEALTH_PATH}",
+                )
+        except RejectedError as error:
+            await _send_rejection(send, error.rejection)
+
+    async def _infer(self, scope: Message, receive: Receive, send: Send) -> None:
+        arrived_at_us = self._clock.monotonic_us()
+        body, caller = await self._authenticated_body(scope, receive)
+        request = read_request(body)
+        async with aclosing(self._service.serve(request, caller, arrived_at_us)) as lines:
+            line = await anext(lines)
+            if isinstance(line, ErrorLine):
+                await _send_rejection(send, line.rejection)
+                return
+            reader_gone = asyncio.ensure_future(_wait_for_disconnect(receive))
+            try:
+                async with asyncio.timeout(request.timeout_ms / 1000 + WRITE_GRACE_SECONDS):
+                    await send(_start(200, STREAM_TYPE))
+                    await send(_line_body(line))
+                    async for line in lines:
+                        if reader_gone.done():
+                            break
+                        await send(_line_body(line))
+            except TimeoutError:
+                _log.warning("request %s: the caller reads too slowly", request.request_id)
+            finally:
+                reader_gone.cancel()
+
+    async def _handshake(self, scope: Message, receive: Receive, send: Send) -> None:
+        body, _ = await self._authenticated_body(scope, receive)
+        try:
+            request = HandshakeRequest.model_validate_json(body)
+        except ValidationError as error:
+            raise RejectedError(
+                RejectionReason.MALFORMED_REQUEST, error.errors()[0]["msg"]
+            ) from error
+        await _send_json(send, 200, self._service.card(request).to_bytes())
+
+    async def _health(self, send: Send) -> None:
+        state = "stopping" if self._is_stopping else "serving"
+        body = (
+            f'{{"status":"{state}","protocol_version":{PROTOCOL_VERSION},'
+            f'"release_digest":"{self._release_digest}",'
+            f'"requests_running":{self._service.requests_running}}}'
+        )
+        await _send_json(send, 503 if self._is_stopping else 200, body.encode())
+
+    async def _authenticated_body(self, scope: Message, receive: Receive) -> tuple[bytes, str]:
+        """The raw body and the hotkey that signed it. Raises RejectedError."""
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        try:
+            async with asyncio.timeout(self._read_timeout_seconds):
+                body = await _read_body(headers.get("content-length"), receive)
+        except TimeoutError as error:
+            raise RejectedError(
+                RejectionReason.MALFORMED_REQUEST, "the body did not arrive in time"
+            ) from error
+        target = scope["raw_path"].decode("latin-1")
+        if scope["query_string"]:
+            target += "?" + scope["query_string"].decode("latin-1")
+        caller = authenticate_request(
+            headers,
+            body,
+            method="POST",
+            path=target,
+            receiver=self._service.hotkey,
+            seen=self._seen,
+            now_ns=self._clock.now_ns(),
+            age_seconds_max=self._admission.request_age_seconds_max,
+            skew_seconds_max=self._admission.clock_skew_seconds_max,
+        )
+        return body, caller
+
+
+def bind_socket(host: str, port: int) -> socket.socket:
+    """A bound TCP socket; port 0 takes a free one. Raises ConfigError."""
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise ConfigError(f"miner.host: {host} is not an address of this machine") from error
+    bound = socket.socket(family, kind, number)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"port {port} on {host} is busy; stop its owner or choose another with --port"
+            ) from error
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return bound
+
+
+async def serve_app(app: MinerApp, bound: socket.socket, settings: MinerSettings) -> None:
+    """Serve until cancelled; then running answers end within `stop_grace_seconds`."""
+    limits = HttpLimits(settings.connections_max, settings.read_timeout_seconds)
+    config = uvicorn.Config(
+        app,
+        http=functools.partial(LimitedProtocol, limits=limits),  # type: ignore[arg-type]
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=int(settings.keep_alive_seconds),
+        timeout_graceful_shutdown=int(settings.stop_grace_seconds) + 1,
+    )
+    server = _QuietServer(config)
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        app.stop()
+        server.should_exit = True
+        await serving
+
+
+class _QuietServer(uvicorn.Server):
+    """Signals belong to the process (`edge.system.run_until_stopped`), not to a server."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+
+async def _read_body(content_length: str | None, receive: Receive) -> bytes:
+    too_large = RejectedError(
+        RejectionReason.BODY_TOO_LARGE, f"a request has at most {REQUEST_BYTES_MAX} bytes"
+    )
+    if content_length is not None and int(content_length) > REQUEST_BYTES_MAX:
+        raise too_large
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RejectedError(RejectionReason.MALFORMED_REQUEST, "the body was cut short")
+        body += message.get("body", b"")
+        if len(body) > REQUEST_BYTES_MAX:
+            raise too_large
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send_rejection(send: Send, rejection: Rejection) -> None:
+    """Close afterwards: the rest of a refused body may still be on its way."""
+    extra = [(b"connection", b"close")]
+    if rejection.retry_after_ms is not None:
+        seconds = max(1, -(-rejection.retry_after_ms // 1000))
+        extra.append((b"retry-after", str(seconds).encode()))
+    status = HTTP_STATUS[rejection.reason].value
+    await _send_json(send, status, rejection.to_bytes(), extra)
+
+
+async def _send_json(
+    send: Send, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send(_start(status, b"application/json", [length, *(extra or [])]))
+    await send(_body(body, more=False))
+
+
+def _start(
+    status: int, content_type: bytes, extra: list[tuple[bytes, bytes]] | None = None
+) -> Message:
+    headers = [(b"content-type", content_type), *(extra or [])]
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+def _line_body(line: StreamLine) -> Message:
+    return _body(line.to_bytes() + b"\n", more=not isinstance(line, EndLine | ErrorLine))
+
+
+def _body(body: bytes, *, more: bool) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}
