@@ -1,0 +1,61 @@
+"""Family `retrieval`: find one fact among similar ones in a context.
+
+An answer that names more than one place names none: listing every place earns nothing.
+"""
+
+from subnet.core.benchmark.draws import Draws
+from subnet.core.benchmark.task import Fact, Task
+from subnet.core.benchmark.text import words
+from subnet.core.benchmark.words import KEPT, NAMES, PLACES, REQUESTS, remark
+
+STATEMENTS = (
+    "{who} keeps the {thing} in the {place}.",
+    "The {thing} of {who} is in the {place}.",
+    "{who} left the {thing} in the {place}.",
+)
+ANSWERS = (
+    "The {thing} is in the {place}.",
+    "It is in the {place}.",
+    "Look in the {place}.",
+    "You will find it in the {place}.",
+    "In the {place}.",
+    "Try the {place}.",
+    "The {place} holds the {thing}.",
+)
+STATEMENTS_COUNT = {1: 3, 2: 12}
+
+
+class Retrieval:
+    """Tier 1: one fact among three. Tier 2: one among twelve."""
+
+    name = "retrieval"
+    tiers = (1, 2)
+
+    def generate(self, draws: Draws, tier: int) -> Task:
+        count = STATEMENTS_COUNT[tier]
+        facts = tuple(
+            zip(
+                draws.sample(NAMES, count),
+                draws.sample(KEPT, count),
+                draws.sample(PLACES, count),
+                strict=True,
+            )
+        )
+        context = " ".join(
+            draws.choice(STATEMENTS).format(who=who, thing=thing, place=place)
+            for who, thing, place in facts
+        )
+        _, thing, place = draws.choice(facts)
+        answer = draws.favoured(ANSWERS).format(thing=thing, place=place)
+        return Task(
+            family=self.name,
+            tier=tier,
+            prompt=f"{context}\nWhere is the {thing}? {draws.choice(REQUESTS)}",
+            max_tokens=64,
+            reference=f"{answer} {remark(draws)}",
+            facts=(Fact("place", place),),
+        )
+
+    def grade(self, task: Task, answer: str) -> float:
+        named = set(words(answer)) & set(PLACES)
+        return float(named == {task.value("place")})

@@ -1,0 +1,70 @@
+"""What a benchmark task is, and what a family of tasks must offer.
+
+A validator sends `prompt` through the same dispatcher as a user's prompt and grades the text that
+comes back. Everything needed to grade is inside the task, so a grader never sees the nonce.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from subnet.core.benchmark.draws import Draws
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One checkable statement: what it is about, and the value that a right answer gives it."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A prompt with everything that its grader needs.
+
+    `max_tokens` leaves room for the longest reference answer of the family in tokens of any usual
+    tokenizer. `reference` is one answer of many that score 1. `facts` are read by the family's own
+    grader.
+    """
+
+    family: str
+    tier: int
+    prompt: str
+    max_tokens: int
+    reference: str
+    facts: tuple[Fact, ...]
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """The values of every fact of that name, in order."""
+        return tuple(fact.value for fact in self.facts if fact.name == name)
+
+    def value(self, name: str) -> str:
+        """The value of the only fact of that name."""
+        (value,) = self.values(name)
+        return value
+
+
+class Family(Protocol):
+    """A kind of task: how to make one, and how to grade an answer to it."""
+
+    @property
+    def name(self) -> str:
+        """The name under which tasks and grades are recorded."""
+        ...
+
+    @property
+    def tiers(self) -> tuple[int, ...]:
+        """The tiers on offer, easiest first."""
+        ...
+
+    def generate(self, draws: Draws, tier: int) -> Task:
+        """A task of that tier (1 is the easiest), the same for the same draws."""
+        ...
+
+    def grade(self, task: Task, answer: str) -> float | None:
+        """How good the answer is, in [0, 1]; None if the family measures no quality.
+
+        The reference scores 1, an empty or off-topic answer 0. The answer is untrusted text: it is
+        compared, never executed.
+        """
+        ...
