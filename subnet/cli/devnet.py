@@ -1,23 +1,24 @@
 """`assay devnet`: the embedded chain in the foreground, until Ctrl-C."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
+from subnet.cli.exits import UsageError, run_process
 from subnet.devnet.genesis import dev_accounts
 from subnet.devnet.params import RAO_PER_TAO, DevnetParams
 from subnet.devnet.server import run_devnet
 from subnet.devnet.store import StoreVersionError
 
-_EXIT_USAGE = 2
-
 
 def devnet(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 9944,
     state: Annotated[Path, typer.Option(help="State file; it is made if absent.")] = Path(
-        ".assay/devnet.db"
+        ".assay/devnet.sqlite"
     ),
     block_time: Annotated[
         float, typer.Option("--block-time", help="Seconds per block, from 0.05 to 60.")
@@ -29,8 +30,16 @@ def devnet(
 
     Anyone knows the keys of its accounts. Do not make it reachable from outside.
     """
+    run_process(lambda: _run(host, port, state, block_time, tempo))
+
+
+def _run(host: str, port: int, state: Path, block_time: float, tempo: int) -> None:
     try:
         params = DevnetParams(block_time_seconds=block_time, tempo_blocks=tempo)
+    except ValidationError as error:
+        wrong = "; ".join(f"{part['loc'][0]}: {part['msg']}" for part in error.errors())
+        raise UsageError(f"invalid settings: {wrong}") from error
+    try:
         asyncio.run(
             run_devnet(
                 state,
@@ -40,17 +49,12 @@ def devnet(
                 on_listening=lambda endpoint: _greet(endpoint, state, params),
             )
         )
-    except OSError as error:
-        _fail(f"cannot listen on {host}:{port}: {error.strerror or error}")
     except StoreVersionError as error:
-        _fail(f"{error}; choose another --state file or remove this one")
-    except ValueError as error:
-        _fail(f"invalid settings: {error}")
-
-
-def _fail(reason: str) -> None:
-    typer.echo(f"error: {reason}", err=True)
-    raise typer.Exit(_EXIT_USAGE)
+        raise UsageError(f"{error}; choose another --state file or remove this one") from error
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}"
+        ) from error
 
 
 def _greet(endpoint: str, state: Path, params: DevnetParams) -> None:
@@ -61,6 +65,6 @@ def _greet(endpoint: str, state: Path, params: DevnetParams) -> None:
         typer.echo(f"    {path:<10} {address}")
     typer.echo("try next:")
     alice = dev_accounts()["//Alice"]
-    typer.echo(f"  btcli query balance --coldkey-ss58 {alice} -n {endpoint}")
+    typer.echo(f"  btcli query balance --coldkey {alice} -n {endpoint}")
     typer.echo(f"  btcli query subnets -n {endpoint}")
     typer.echo(f"  btcli query epoch-status --netuid 1 -n {endpoint}")

@@ -74,8 +74,7 @@ class RawStorage:
             if item == "SubtensorModule.BlocksSinceLastStep":
                 return computed(self._chain.reader(block), *key)
             return computed(block, key)
-        rows = dict(self._chain.reader(block).entries(item, *key))
-        return rows.get(tuple(key))
+        return self._chain.reader(block).peek(item, *key)
 
     def _encode(self, kind: str, value: Any) -> bytes:
         if isinstance(value, dict) and set(value) == {"scale"}:

@@ -29,6 +29,10 @@ class Reader(Protocol):
         """A value, or the item's default (None for an optional item)."""
         ...
 
+    def peek(self, item: str, *key: Any) -> Any:
+        """A value, or None when it is absent, whatever the default."""
+        ...
+
     def entries(self, item: str, *prefix: Any) -> list[tuple[Key, Any]]:
         """All present values of an item whose keys begin with `prefix`."""
         ...
@@ -51,8 +55,12 @@ class State:
 
     def get(self, item: str, *key: Any) -> Any:
         """A value, or the item's default."""
-        value = self._items.get(item, {}).get(key)
+        value = self.peek(item, *key)
         return default_of(item) if value is None else value
+
+    def peek(self, item: str, *key: Any) -> Any:
+        """A value, or None."""
+        return self._items.get(item, {}).get(key)
 
     def entries(self, item: str, *prefix: Any) -> list[tuple[Key, Any]]:
         """All present values of an item whose keys begin with `prefix`."""
@@ -131,11 +139,13 @@ class _Recent:
         self.number = number
 
     def get(self, item: str, *key: Any) -> Any:
-        if (item, key) in self._overlay:
-            value = self._overlay[item, key]
-        else:
-            value = self._items.get(item, {}).get(key)
+        value = self.peek(item, *key)
         return default_of(item) if value is None else value
+
+    def peek(self, item: str, *key: Any) -> Any:
+        if (item, key) in self._overlay:
+            return self._overlay[item, key]
+        return self._items.get(item, {}).get(key)
 
     def entries(self, item: str, *prefix: Any) -> list[tuple[Key, Any]]:
         rows = dict(self._items.get(item, {}))
@@ -154,8 +164,11 @@ class _Archive:
         self.number = number
 
     def get(self, item: str, *key: Any) -> Any:
-        value = self._rows(item).get(key)
+        value = self.peek(item, *key)
         return default_of(item) if value is None else value
+
+    def peek(self, item: str, *key: Any) -> Any:
+        return self._rows(item).get(key)
 
     def entries(self, item: str, *prefix: Any) -> list[tuple[Key, Any]]:
         return _matching(self._rows(item), prefix)

@@ -151,7 +151,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "sudo_set_bonds_penalty",
         "bonds_penalty",
     ),
-    Parameter("max_regs_per_block", "MaxRegistrationsPerBlock", "u16", 1, "U16"),
+    Parameter("max_regs_per_block", "MaxRegistrationsPerBlock", "u16", 256, "U16"),
     Parameter(
         "serving_rate_limit",
         "ServingRateLimit",
