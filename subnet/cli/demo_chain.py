@@ -43,7 +43,6 @@ async def set_up_subnet(
     url: str,
     wallet_path: Path,
     miner_names: Sequence[str],
-    tempo_blocks: int,
     report: Callable[[str], None],
 ) -> DemoSubnet:
     """Create the wallets `owner`, `validator` and the miners' under `wallet_path`, and the subnet.
@@ -69,16 +68,15 @@ async def set_up_subnet(
         [(bt.BurnedRegister(netuid=netuid), wallets[name]) for name in names if name != "owner"],
     )
     report("registered the validator and the miners (MEV-shielded)")
-    validator_hotkey = wallets["validator"].hotkeypub.ss58_address
-    stake = bt.AddStake(validator_hotkey, netuid, bt.tao(VALIDATOR_STAKE_TAO))
-    await _each(
-        url,
-        [
-            (stake, wallets["validator"]),
-            (bt.SetHyperparameter(netuid, "tempo", tempo_blocks), wallets["owner"]),
-        ],
-    )
-    report(f"staked {VALIDATOR_STAKE_TAO} TAO on the validator; an epoch is {tempo_blocks} blocks")
+    validator = wallets["validator"]
+    validator_hotkey = validator.hotkeypub.ss58_address
+    async with _client(url) as client:
+        stake = bt.AddStake(validator_hotkey, netuid, bt.tao(VALIDATOR_STAKE_TAO))
+        await _execute(client, stake, validator)
+        left = await client.balances.get(validator.coldkeypub.ss58_address)
+        rules = await client.subnets.subnet_hyperparameters(netuid)
+    report(f"staked {VALIDATOR_STAKE_TAO} TAO on the validator ({left} left)")
+    report(f"the subnet's epoch is {rules['tempo']} blocks; the first one brings the permit")
     hotkeys = tuple(wallets[name].hotkeypub.ss58_address for name in miner_names)
     return DemoSubnet(netuid, validator_hotkey, hotkeys)
 
