@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from subnet.core.yuma import (
@@ -24,6 +24,7 @@ from subnet.core.yuma import (
     SparseRow,
     run_epoch,
 )
+from subnet.core.yuma.bonds import liquid_alpha
 from subnet.core.yuma.fixed import ONE, divide, exponential, multiply, reciprocal
 
 U16_MAX = 65_535
@@ -98,7 +99,7 @@ def exp_slow(value: int) -> int:
     return div(ONE, result) if value < 0 else result
 
 
-def liquid_alpha(consensus: int, weight: int, bond: int, p: BondParams) -> int:
+def slow_liquid_alpha(consensus: int, weight: int, bond: int, p: BondParams) -> int:
     low, high = div(p.alpha_low_u16, U16_MAX), div(p.alpha_high_u16, U16_MAX)
     gap = weight - consensus if weight >= bond else bond - weight
     gap = max(0, min(gap, ONE))
@@ -124,7 +125,7 @@ def average_by_edge(new: Rows, old: Rows, consensus: list[int], params: BondPara
         row = {}
         for j, weight in new_row.items():
             bond = old_row.get(j, 0)
-            alpha = liquid_alpha(consensus[j], weight, bond, params)
+            alpha = slow_liquid_alpha(consensus[j], weight, bond, params)
             row[j] = min(mul(ONE - alpha, bond) + mul(alpha, weight), ONE)
         result.append({j: v for j, v in row.items() if v > 0})
     return result
@@ -574,3 +575,19 @@ def test_a_reciprocal_is_exact_also_for_powers_of_two(value: int) -> None:
 @given(st.one_of(st.sampled_from([0, ONE, -ONE]), st.integers(-(25 << 32), 25 << 32)))
 def test_the_exponential_is_the_chains_series(value: int) -> None:
     assert int(exponential(np.array([value]))[0]) == exp_slow(value)
+
+
+SHARE = st.one_of(st.sampled_from([0, ONE // 3, ONE]), st.integers(0, ONE))
+
+
+# A negative steepness whose hundredth is not exact: truncation and floor part in the last bit.
+INEXACT = BondParams(alpha_low_u16=0, alpha_high_u16=U16_MAX, alpha_sigmoid_steepness=-1_993)
+
+
+@example(0, 708_567_003, 0, INEXACT)
+@given(SHARE, SHARE, SHARE, BOND_PARAMS)
+def test_a_liquid_alpha_is_the_chains(
+    consensus: int, weight: int, bond: int, params: BondParams
+) -> None:
+    fast = liquid_alpha(np.array([consensus]), np.array([weight]), np.array([bond]), params)
+    assert int(fast[0]) == slow_liquid_alpha(consensus, weight, bond, params)

@@ -102,7 +102,7 @@ def yuma3_bonds(
     """New bonds as shares of a full bond, and dividends per row. Shapes as in `classic_bonds`."""
     held = divide(bonds, U16_MAX)
     if params.liquid_alpha and consensus.any():
-        alpha = _liquid_alpha(consensus, targets, held, params)
+        alpha = liquid_alpha(consensus, targets, held, params)
         averaged = np.where(present, np.minimum(_average(targets, held, alpha), ONE), 0)
     else:
         averaged = _average(targets, held, params.alpha)
@@ -115,7 +115,7 @@ def _average(new: Raw, old: Raw, alpha: Raw | int) -> Raw:
     return result
 
 
-def _liquid_alpha(consensus: Raw, weights: Raw, bonds: Raw, params: BondParams) -> Raw:
+def liquid_alpha(consensus: Raw, weights: Raw, bonds: Raw, params: BondParams) -> Raw:
     """Averaging share per edge: low while a validator agrees, high when it strays.
 
     The distance is weight over consensus while bonds grow, bond over weight while they shrink.
