@@ -1,4 +1,4 @@
-"""The unmodified SDK against the devnet, over the wire: every operation of the demo, and refusals."""
+"""The unmodified SDK against the devnet, over the wire: the demo's operations, and refusals."""
 
 import os
 import signal
@@ -297,9 +297,7 @@ async def test_the_chain_goes_on_where_kill_9_stopped_it(tmp_path: Path) -> None
         assert end(process, signal.SIGTERM) == 0
 
 
-async def test_a_taken_port_is_one_clear_line_and_exit_code_2(
-    endpoint: str, tmp_path: Path
-) -> None:
+def test_a_taken_port_is_one_clear_line_and_exit_code_2(endpoint: str, tmp_path: Path) -> None:
     command = "import typer; from subnet.cli.devnet import devnet; typer.run(devnet)"
     port = endpoint.rpartition(":")[2]
     flags = ["--port", port, "--state", str(tmp_path / "other.sqlite")]
