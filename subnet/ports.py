@@ -307,7 +307,7 @@ class EpochRecord:
     """When consensus ran."""
     incomes: tuple[EpochIncome, ...]
     submitted_block: int | None = None
-    """When the chain accepted our weights after that; None if it did not."""
+    """The block whose metagraph our weights rest on; None if the chain did not accept any."""
     version_key: int = 0
     weights: Mapping[int, int] = field(default_factory=dict)
     """Shares by uid."""

@@ -119,6 +119,15 @@ def moved_standing(before: MinerStanding, release_digest: str) -> MinerStanding:
     )
 
 
+def fitted_standing(standing: MinerStanding, evidence: EvidenceParams) -> MinerStanding:
+    """The same standing, its detectors started over if they were of another mixture of bets."""
+    sizes = {len(state.log1p_evidence) for state in standing.evidence.values()}
+    if sizes == {len(evidence.bets)}:
+        return standing
+    states = {traffic: fresh_state(evidence) for traffic in Traffic}
+    return standing.model_copy(update={"evidence": states})
+
+
 def observed(sums: Decayed, value: float, weight: float, half_life: float) -> Decayed:
     """The sums after one more observation."""
     keep = 0.5 ** (weight / half_life)

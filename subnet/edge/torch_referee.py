@@ -8,6 +8,7 @@ Blocking and heavy: call it through `asyncio.to_thread`.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 from protocol.release import TOP_K_MAX
 from subnet.core.verification.candidates import best_candidates
 from subnet.core.verification.claim import Claim, ClaimScore
-from subnet.core.verification.margin import MARGIN_CAP_LOGITS, margins
+from subnet.core.verification.margin import MARGIN_CAP_LOGITS, margins, seeded_choice
 from subnet.core.verification.noise import position_of, seed_prefix
 from subnet.core.verification.support import SamplingRows
 
@@ -86,6 +87,27 @@ class TorchReferee:
                 ):
                     scores[index] = score
         return scores
+
+    def continued(self, claims: Sequence[Claim], tokens: int) -> list[Claim]:
+        """The claims with `tokens` more tokens as an honest sampler emits them, past any stop.
+
+        One full pass a token and claim: for a few short answers whose truth must be known.
+        """
+        torch.set_num_threads(self._threads)
+        made = list(claims)
+        for _ in range(tokens):
+            made = [self._with_next_token(claim) for claim in made]
+        return made
+
+    def _with_next_token(self, claim: Claim) -> Claim:
+        ids = claim.prompt_token_ids + claim.output_token_ids
+        with torch.inference_mode():
+            inputs = torch.tensor([ids], device=self._device)
+            hidden = self._decoder(input_ids=inputs, use_cache=False).last_hidden_state[:, -1]
+            values, best = _best(self._head(hidden).float())
+        rows = _sampling_rows([claim], np.array([0]), np.array([len(ids) - 1]))
+        (chosen,) = seeded_choice(values, best, rows, self._vocab_size, np)
+        return replace(claim, output_token_ids=(*claim.output_token_ids, int(chosen)))
 
     def _batches(self, claims: Sequence[Claim]) -> Iterator[list[int]]:
         """Indices of claims of similar length, padded together within the bound."""

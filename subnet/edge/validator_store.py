@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy.dialects.sqlite import insert
 
 from subnet.config import ConfigError
 from subnet.core.audit import Traffic
+from subnet.core.scoring import ScoringParams
 from subnet.core.standing import MinerStanding
 from subnet.core.verification.claim import Claim
+from subnet.core.verification.evidence import EvidenceParams
 from subnet.ports import AuditRecord, EpochIncome, EpochRecord, PendingAudit, UserPrompt
 
 SCHEMA_VERSION: Final = 1
@@ -84,6 +86,16 @@ _PROMPTS = sa.Table(
 )
 
 
+class Rules(BaseModel):
+    """What a reader needs to score standings exactly as their validator does."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scoring: ScoringParams
+    evidence: EvidenceParams
+    release_digest: str
+
+
 class StateReader:
     """What others may read while the validator writes: status pages, reports."""
 
@@ -106,6 +118,12 @@ class StateReader:
                 f"the state file {self._path} holds a standing of another format: "
                 f"{error.errors()[0]['msg']}; move it away to start afresh"
             ) from error
+
+    def rules(self) -> Rules | None:
+        """The parameters that the validator last started with; None before its first start."""
+        with self._begin() as db:
+            body = db.execute(sa.select(_FACTS.c.value).where(_FACTS.c.name == "rules")).scalar()
+        return None if body is None else Rules.model_validate_json(body)
 
     def epochs(self) -> list[EpochRecord]:
         """In order."""
@@ -168,6 +186,16 @@ class SqliteValidatorStore(StateReader):
     def master_secret(self) -> bytes:
         """32 bytes that all draws derive from; never leaves this file but for revealed periods."""
         return self._master_secret
+
+    def save_rules(self, rules: Rules) -> None:
+        """Leave word of the parameters in use."""
+        row = {"name": "rules", "value": rules.model_dump_json()}
+        with self._begin() as db:
+            db.execute(
+                insert(_FACTS)
+                .values(**row)
+                .on_conflict_do_update(index_elements=["name"], set_={"value": row["value"]})
+            )
 
     def reserve_counter(self) -> int:
         """A number that no request had before, across restarts."""

@@ -1,0 +1,81 @@
+"""Launcher: flags -> settings -> `subnet.cli.validator.run_validator`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from subnet.cli.exits import run_process
+from subnet.cli.miner_options import (
+    ConfigOption,
+    HotkeyOption,
+    ModelOption,
+    NetuidOption,
+    NetworkOption,
+    RevisionOption,
+    WalletOption,
+    WalletPathOption,
+)
+from subnet.config import load_settings
+
+StateOption = Annotated[
+    Path | None,
+    typer.Option(help="State file: all that is remembered of miners. Default: validator.sqlite."),
+]
+PromptOption = Annotated[
+    list[str] | None,
+    typer.Option(help="A prompt of your own, for the best miner; may be repeated."),
+]
+EpochsOption = Annotated[
+    int | None, typer.Option(min=0, help="End after this many weight submissions; 0: never.")
+]
+
+
+def main(
+    network: NetworkOption = None,
+    netuid: NetuidOption = None,
+    wallet: WalletOption = None,
+    hotkey: HotkeyOption = None,
+    wallet_path: WalletPathOption = None,
+    state: StateOption = None,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    prompt: PromptOption = None,
+    epochs: EpochsOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Validate: ask miners, recompute a sample of their answers, score, set weights.
+
+    Needs a registered hotkey with enough stake for a validator permit, and the model's own
+    weights on this machine. Every other knob is in subnet.toml; flags win over ASSAY_* variables,
+    which win over the file.
+
+    Example: neurons/validator.py --network finney --netuid 42 --wallet mine --hotkey val1
+    --model Qwen/Qwen3-0.6B --state /var/lib/assay/validator.sqlite
+    """
+    settings = load_settings(
+        config,
+        {
+            "chain.network": network,
+            "chain.netuid": netuid,
+            "chain.wallet_name": wallet,
+            "chain.wallet_hotkey": hotkey,
+            "chain.wallet_path": wallet_path,
+            "release.model": model,
+            "release.revision": revision,
+            "validator.state_path": state,
+            "validator.epochs_max": epochs,
+        },
+    )
+    from subnet.cli.validator import run_validator
+
+    run_validator(settings, prompt or ())
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    run_process(app)

@@ -1,0 +1,223 @@
+"""Composition of a validator: settings -> wallet, release, chain, referee, memory -> one process.
+
+What can fail fast does so first: a wrong wallet must not cost a minute of loading weights.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import bittensor as bt
+import uvloop
+from pydantic import ValidationError
+
+from subnet.cli.exits import UsageError
+from subnet.config import ConfigError, Settings
+from subnet.core.benchmark import generate_task
+from subnet.core.verification.calibration import CalibrationTable
+from subnet.core.verification.claim import Claim
+from subnet.edge.bittensor_chain import BittensorChain
+from subnet.edge.btauth import HotkeySigner
+from subnet.edge.miner_client import HttpMinerClient
+from subnet.edge.release_files import ReleaseFiles, load_release_files
+from subnet.edge.system import SystemClock, random_bytes, run_until_stopped
+from subnet.edge.telemetry import set_up_logging
+from subnet.edge.tokenizer import HubTokenizer
+from subnet.edge.torch_referee import TorchReferee, UnsupportedModelError
+from subnet.edge.validator_store import Rules, SqliteValidatorStore
+from subnet.edge.wallets import load_wallet
+from subnet.ports import Chain, ChainError, Tokenizer
+from subnet.roles.auditor import Auditor, Canary, RefereeUnsoundError
+from subnet.roles.book import StandingBook
+from subnet.roles.prober import Prober
+from subnet.roles.roster import Roster
+from subnet.roles.supervisor import Supervisor
+from subnet.roles.validator import run_loops
+from subnet.roles.weight_setter import WeightSetter
+
+CALIBRATION_FILE: Final = "calibration.json"
+CANARY_ANSWERS: Final = 4
+CANARY_TOKENS: Final = 24
+
+_log = logging.getLogger(__name__)
+
+
+def run_validator(settings: Settings, prompts: Sequence[str] = ()) -> None:
+    """Measure, score and set weights until SIGINT or SIGTERM, or `validator.epochs_max`.
+
+    `prompts` are users' own, answered by the best miner. Raises ConfigError, UsageError or
+    ChainError for what the operator can mend; anything else is our own defect.
+    """
+    set_up_logging(settings.validator.log_level)
+    chosen = settings.release
+    wallet = load_wallet(
+        settings.chain.wallet_path, settings.chain.wallet_name, settings.chain.wallet_hotkey
+    )
+    files = load_release_files(chosen.model, chosen.revision, chosen.dtype, chosen.runtime)
+    table = load_calibration(settings, files)
+    tokenizer = HubTokenizer(files.folder)
+    _assert_prompts_fit(prompts, tokenizer, files, settings)
+    signer = HotkeySigner(wallet.hotkey)
+    identity = {
+        "hotkey": signer.hotkey,
+        "subnet": f"{settings.chain.netuid} of {settings.chain.network}",
+    }
+    store = SqliteValidatorStore(settings.validator.state_path, identity, random_bytes(32))
+    try:
+        store.save_rules(
+            Rules(
+                scoring=settings.scoring,
+                evidence=settings.evidence,
+                release_digest=files.release.digest(),
+            )
+        )
+        store.add_prompts(prompts)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(settings, wallet, files, table, tokenizer, store))
+    finally:
+        store.close()
+
+
+def load_calibration(settings: Settings, files: ReleaseFiles) -> CalibrationTable:
+    """The verifier's table of the release. Raises ConfigError."""
+    path = settings.release.calibration or files.folder / CALIBRATION_FILE
+    how = "measure one with scripts/calibrate.py, or name one with release.calibration"
+    try:
+        table = CalibrationTable.model_validate_json(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"no calibration at {path} ({error.strerror}); {how}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ConfigError(f"{path} is no calibration: {problem['msg']}; {how}") from error
+    if table.provenance.release_digest != files.release.digest():
+        raise ConfigError(
+            f"{path} was measured for release {table.provenance.release_digest[:12]}, not for "
+            f"{files.release.digest()[:12]} ({files.folder}); {how}"
+        )
+    return table
+
+
+def make_referee(settings: Settings, files: ReleaseFiles, table: CalibrationTable) -> TorchReferee:
+    """The referee with the release's weights loaded. Raises ConfigError."""
+    try:
+        return TorchReferee(
+            files.folder,
+            dtype=files.release.dtype,
+            slack_logits=table.slack_logits,
+            batch_tokens_max=settings.validator.referee_batch_tokens_max,
+            threads=settings.validator.referee_threads,
+        )
+    except (OSError, UnsupportedModelError) as error:
+        raise ConfigError(f"cannot load {files.folder} into the referee: {error}") from error
+
+
+def make_canary(referee: TorchReferee, tokenizer: Tokenizer) -> Canary:
+    """Answers sampled from the referee's own weights, honestly and claimed under other seeds."""
+    asked = [
+        Claim(
+            prompt_token_ids=tokenizer.render(generate_task("open", bytes([number])).prompt),
+            output_token_ids=(),
+            temperature_milli=1000,
+            top_p_milli=950,
+            top_k=50,
+            seed=number,
+            logprobs=None,
+            finish_reason="length",
+        )
+        for number in range(CANARY_ANSWERS)
+    ]
+    honest = tuple(referee.continued(asked, CANARY_TOKENS))
+    tampered = tuple(replace(claim, seed=claim.seed + CANARY_ANSWERS) for claim in honest)
+    return Canary(honest, tampered)
+
+
+def _assert_prompts_fit(
+    prompts: Sequence[str], tokenizer: Tokenizer, files: ReleaseFiles, settings: Settings
+) -> None:
+    room = files.release.context_tokens_max - settings.draws.organic_tokens_max
+    for prompt in prompts:
+        tokens = len(tokenizer.render(prompt))
+        if tokens > room:
+            raise UsageError(
+                f"--prompt is {tokens} tokens long; {files.release.model} takes at most {room} "
+                f"with answers of {settings.draws.organic_tokens_max}"
+            )
+
+
+async def _run(
+    settings: Settings,
+    wallet: bt.Wallet,
+    files: ReleaseFiles,
+    table: CalibrationTable,
+    tokenizer: Tokenizer,
+    store: SqliteValidatorStore,
+) -> None:
+    signer, clock = HotkeySigner(wallet.hotkey), SystemClock()
+    chain = await BittensorChain.connect(settings.chain, wallet)
+    client = HttpMinerClient(signer, clock, allow_private=not settings.chain.is_public)
+    try:
+        await _assert_registered(chain, signer.hotkey, settings)
+        referee = make_referee(settings, files, table)
+        book = StandingBook(store, files.release.digest(), settings.evidence)
+        auditor = Auditor(
+            chain=chain,
+            referee=referee,
+            table=table,
+            canary=make_canary(referee, tokenizer),
+            store=store,
+            book=book,
+            tokenizer=tokenizer,
+            clock=clock,
+            settings=settings,
+        )
+        await _assert_sound(auditor)
+        roster = Roster(
+            chain=chain,
+            client=client,
+            store=store,
+            book=book,
+            own_hotkey=signer.hotkey,
+            release=files.release,
+            settings=settings.validator,
+            standing=settings.standing,
+        )
+        prober = Prober(
+            client=client,
+            store=store,
+            book=book,
+            roster=roster,
+            tokenizer=tokenizer,
+            clock=clock,
+            own_hotkey=signer.hotkey,
+            release=files.release,
+            settings=settings,
+        )
+        setter = WeightSetter(
+            chain=chain, store=store, book=book, own_hotkey=signer.hotkey, settings=settings
+        )
+        supervisor = Supervisor(
+            settings.validator.restart_delay_seconds, settings.validator.restart_delay_seconds_max
+        )
+        _log.info("ready: %s verifies %s", signer.hotkey, files.release.model)
+        await run_until_stopped(run_loops(roster, prober, auditor, setter, supervisor))
+    finally:
+        await client.close()
+        await chain.close()
+
+
+async def _assert_registered(chain: Chain, hotkey: str, settings: Settings) -> None:
+    if (await chain.metagraph()).neuron(hotkey) is None:
+        raise ChainError(
+            f"hotkey {hotkey} is not registered on subnet {settings.chain.netuid} of "
+            f"{settings.chain.network}; register it with `btcli subnets register "
+            f"--netuid {settings.chain.netuid}`"
+        )
+
+
+async def _assert_sound(auditor: Auditor) -> None:
+    try:
+        await auditor.test_referee()
+    except RefereeUnsoundError as error:
+        raise ConfigError(str(error)) from error

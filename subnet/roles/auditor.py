@@ -1,0 +1,220 @@
+"""pending audit -> DRAW -> REFEREE -> evidence, grade: what the answers were worth.
+
+The draw comes after the answer is signed (`core.audit`). A batch is scored in a thread, so that
+the loop that times answers is not held up, and saved in one transaction. Nobody is struck by a
+referee that does not recognise known-honest and known-tampered answers of its own release.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from subnet.config import Settings
+from subnet.core.audit import (
+    PPM,
+    Traffic,
+    audit_draw_ppm,
+    audit_share_ppm,
+    audited_counts,
+    is_referee_sound,
+)
+from subnet.core.benchmark import grade
+from subnet.core.draws import draw_task, period_secret
+from subnet.core.scoring import is_suspect
+from subnet.core.standing import MinerStanding, after_audit
+from subnet.core.verification.calibration import CalibrationTable
+from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.ports import (
+    AuditRecord,
+    Chain,
+    Clock,
+    PendingAudit,
+    Referee,
+    Tokenizer,
+    ValidatorStore,
+)
+from subnet.roles.book import StandingBook
+
+BLOCK_HASHES_MAX: Final = 256
+
+_log = logging.getLogger(__name__)
+
+
+class RefereeUnsoundError(Exception):
+    """The referee failed its self-test: the verifier is at fault, not the miners."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """Answers of which the truth is known."""
+
+    honest: tuple[Claim, ...]
+    tampered: tuple[Claim, ...]
+
+
+class Auditor:
+    """Draws, recomputes and grades answers that wait."""
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        referee: Referee,
+        table: CalibrationTable,
+        canary: Canary,
+        store: ValidatorStore,
+        book: StandingBook,
+        tokenizer: Tokenizer,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
+        self._chain = chain
+        self._referee = referee
+        self._table = table
+        self._canary = canary
+        self._store = store
+        self._book = book
+        self._tokenizer = tokenizer
+        self._clock = clock
+        self._settings = settings
+        self._audits_until_canary = 0
+        self._block_hashes: dict[int, bytes] = {}
+
+    async def run(self) -> None:
+        """Audit for ever. Raises ChainError, and RefereeUnsoundError, which nobody may outlive."""
+        while True:
+            waiting = await self.audit_once()
+            if waiting < self._settings.validator.audit_batch_answers_max:
+                await asyncio.sleep(self._settings.validator.audit_interval_seconds)
+
+    async def audit_once(self) -> int:
+        """One batch; how many answers it looked at."""
+        waiting = self._store.pending_audits(self._settings.validator.audit_batch_answers_max)
+        if not waiting:
+            return 0
+        if self._audits_until_canary <= 0:
+            await self.test_referee()
+        drawn, passed_over = await self._draw(waiting)
+        if drawn or passed_over:
+            scores = await self._score([pending.claim for pending in drawn])
+            self._settle(drawn, scores, [pending.request_id for pending in passed_over])
+            self._audits_until_canary -= len(drawn)
+        return len(waiting)
+
+    async def test_referee(self) -> None:
+        """Raise RefereeUnsoundError unless it tells known-honest from known-tampered answers."""
+        canary = self._canary
+        scores = await self._score([*canary.honest, *canary.tampered])
+        honest = list(zip(canary.honest, scores, strict=False))
+        tampered = list(zip(canary.tampered, scores[len(canary.honest) :], strict=True))
+        if not is_referee_sound(honest, tampered, self._table, self._settings.evidence):
+            raise RefereeUnsoundError(
+                "the referee does not tell honest from tampered answers of its own release: "
+                "the calibration belongs to other weights, or this machine computes wrongly"
+            )
+        self._audits_until_canary = self._settings.audit.canary_every_audits
+
+    async def _draw(
+        self, waiting: Sequence[PendingAudit]
+    ) -> tuple[list[PendingAudit], list[PendingAudit]]:
+        """(audited, passed over); the rest waits for its block. Raises ChainError."""
+        drawn: list[PendingAudit] = []
+        passed_over: list[PendingAudit] = []
+        open_ones: list[tuple[PendingAudit, int]] = []
+        for pending in waiting:
+            share = self._share_ppm(pending)
+            if share == PPM:
+                drawn.append(pending)
+            else:
+                open_ones.append((pending, share))
+        unnamed = [pending.request_id for pending, _ in open_ones if pending.draw_block is None]
+        if unnamed:
+            self._store.name_draw_block(unnamed, await self._chain.block_number() + 1)
+        named = [(one, share) for one, share in open_ones if one.draw_block is not None]
+        if named:
+            final = await self._chain.wait_for_block(0)
+            for pending, share in named:
+                if pending.draw_block is not None and pending.draw_block <= final:
+                    is_drawn = await self._draw_ppm(pending, pending.draw_block) < share
+                    (drawn if is_drawn else passed_over).append(pending)
+        return drawn, passed_over
+
+    def _share_ppm(self, pending: PendingAudit) -> int:
+        standing = self._book.standing(pending.miner_hotkey)
+        suspect = is_suspect(standing, self._settings.scoring, self._settings.evidence)
+        return audit_share_ppm(pending.traffic, is_suspect=suspect, params=self._settings.audit)
+
+    async def _draw_ppm(self, pending: PendingAudit, block: int) -> int:
+        if block not in self._block_hashes:
+            if len(self._block_hashes) >= BLOCK_HASHES_MAX:
+                self._block_hashes.clear()
+            self._block_hashes[block] = await self._chain.block_hash(block)
+        secret = period_secret(self._store.master_secret, pending.period)
+        return audit_draw_ppm(pending.response_digest, self._block_hashes[block], secret)
+
+    async def _score(self, claims: Sequence[Claim]) -> list[ClaimScore]:
+        return await asyncio.to_thread(self._referee.score, claims) if claims else []
+
+    def _settle(
+        self,
+        drawn: Sequence[PendingAudit],
+        scores: Sequence[ClaimScore],
+        passed_over: Sequence[str],
+    ) -> None:
+        """Fold the batch into the standings, in one step and one transaction."""
+        changed: dict[str, MinerStanding] = {}
+        records: list[AuditRecord] = []
+        now_ns = self._clock.now_ns()
+        for pending, score in zip(drawn, scores, strict=True):
+            hotkey = pending.miner_hotkey
+            before = changed.get(hotkey) or self._book.standing(hotkey)
+            found = audited_counts(pending.claim, score, self._table)
+            family, quality = self._grade(pending)
+            after = after_audit(
+                before,
+                pending.traffic,
+                found,
+                quality,
+                now_ns,
+                self._settings.standing,
+                self._settings.evidence,
+            )
+            changed[hotkey] = after
+            records.append(
+                AuditRecord(
+                    request_id=pending.request_id,
+                    miner_hotkey=hotkey,
+                    traffic=pending.traffic,
+                    family=family,
+                    audited_at_ns=now_ns,
+                    counts=None if found is None else found[0],
+                    grade=quality,
+                )
+            )
+            _say_if_gate_moved(before, after)
+        done = [*(pending.request_id for pending in drawn), *passed_over]
+        self._store.save_audits(list(changed.values()), done, records)
+        self._book.put(changed.values())
+
+    def _grade(self, pending: PendingAudit) -> tuple[str, float | None]:
+        """(family, grade): the task is derived again from the secret, and must be the one asked.
+
+        It is another one if the [draws] section changed between question and answer.
+        """
+        if pending.traffic is not Traffic.BENCHMARK:
+            return "", None
+        secret = period_secret(self._store.master_secret, pending.period)
+        task = draw_task(secret, pending.counter, self._settings.draws)
+        if self._tokenizer.render(task.prompt) != pending.claim.prompt_token_ids:
+            return "", None
+        text = self._tokenizer.detokenize(pending.claim.output_token_ids)
+        return task.family, grade(task, text)
+
+
+def _say_if_gate_moved(before: MinerStanding, after: MinerStanding) -> None:
+    if after.closure is not None and before.closure is None:
+        _log.warning("gate closed for %s: %s", after.hotkey, after.closure.detail)
+    if after.closure is None and before.closure is not None:
+        _log.info("gate open again for %s, on probation", after.hotkey)

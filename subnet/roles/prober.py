@@ -1,0 +1,293 @@
+"""dispatch -> EXCHANGE -> structure -> pending audit: the one way in which miners are asked.
+
+Benchmarks and users' own prompts leave through this dispatcher: the same message, parameters drawn
+from the same mix, the same exponential gaps. A user's prompt takes the place of a benchmark task
+when its miner is due, so that not even the rhythm tells them apart. Each miner gets tasks of its
+own.
+"""
+
+import asyncio
+import logging
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from typing import Final
+
+from protocol.inference import InferenceRequest, InferenceResponse
+from protocol.release import Release
+from protocol.sampling import derive_seed
+from subnet.config import Settings
+from subnet.core.audit import Traffic
+from subnet.core.draws import (
+    draw_gap_seconds,
+    draw_sampling,
+    draw_task,
+    period_secret,
+    request_id,
+    request_nonce,
+)
+from subnet.core.scoring import (
+    has_passed_probation,
+    latency_factor,
+    release_quality_ppm,
+    score_miner,
+)
+from subnet.core.standing import (
+    Blame,
+    after_answer,
+    after_fault,
+    after_violation,
+    blame_of_refusal,
+)
+from subnet.core.verification.claim import Claim
+from subnet.core.verification.structure import structural_fault
+from subnet.ports import (
+    Clock,
+    Exchange,
+    Fault,
+    MinerClient,
+    PendingAudit,
+    Tokenizer,
+    UserPrompt,
+    ValidatorStore,
+)
+from subnet.roles.book import StandingBook
+from subnet.roles.roster import Peer, Roster
+
+IDLE_SECONDS: Final = 0.25
+"""Longest sleep of the dispatcher, so that a new miner is seen soon."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """One request with everything that its draws came from."""
+
+    request: InferenceRequest
+    traffic: Traffic
+    period: int
+    counter: int
+    prompt: UserPrompt | None
+
+
+class Prober:
+    """Asks every miner of the roster, each at its own random instants."""
+
+    def __init__(
+        self,
+        *,
+        client: MinerClient,
+        store: ValidatorStore,
+        book: StandingBook,
+        roster: Roster,
+        tokenizer: Tokenizer,
+        clock: Clock,
+        own_hotkey: str,
+        release: Release,
+        settings: Settings,
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._book = book
+        self._roster = roster
+        self._tokenizer = tokenizer
+        self._clock = clock
+        self._own_hotkey = own_hotkey
+        self._release = release
+        self._release_digest = release.digest()
+        self._settings = settings
+        self._slots = asyncio.Semaphore(settings.validator.requests_in_flight_max)
+        self._due_at: dict[str, float] = {}
+        self._running: Counter[str] = Counter()
+        self._failed_at: defaultdict[int, set[str]] = defaultdict(set)
+        """Prompt id -> miners that failed on it; the next one is asked."""
+        self._sent: set[int] = set()
+        """Prompts on their way."""
+
+    async def run(self) -> None:
+        """Ask for ever. A miner's misbehaviour is data; anything raised here is our own defect."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._slots.acquire()
+                peer = await self._next_due()
+                group.create_task(self._ask_in_slot(peer))
+
+    async def ask(self, peer: Peer) -> Exchange:
+        """One request to one miner, from draw to saved standing."""
+        dispatch = self._draw_dispatch(peer)
+        prompt = dispatch.prompt
+        if prompt is not None:
+            self._sent.add(prompt.prompt_id)
+        try:
+            exchange = await self._client.infer(peer.endpoint, dispatch.request)
+        finally:
+            if prompt is not None:
+                self._sent.discard(prompt.prompt_id)
+        self._record(dispatch, exchange)
+        return exchange
+
+    async def _next_due(self) -> Peer:
+        """The next miner whose instant has come, its following instant drawn."""
+        clock = asyncio.get_running_loop()
+        while True:
+            now = clock.time()
+            peers = self._roster.peers
+            for hotkey in self._due_at.keys() - peers.keys():
+                del self._due_at[hotkey]
+            for hotkey in peers.keys() - self._due_at.keys():
+                self._due_at[hotkey] = now + self._gap_seconds()
+            free = [
+                hotkey
+                for hotkey, peer in peers.items()
+                if self._running[hotkey] < peer.concurrent_requests_max
+            ]
+            first = min(free, key=self._due_at.__getitem__, default=None)
+            if first is not None and self._due_at[first] <= now:
+                self._due_at[first] = now + self._gap_seconds()
+                self._running[first] += 1
+                return peers[first]
+            wait = IDLE_SECONDS if first is None else self._due_at[first] - now
+            await asyncio.sleep(min(wait, IDLE_SECONDS))
+
+    async def _ask_in_slot(self, peer: Peer) -> None:
+        try:
+            await self.ask(peer)
+        finally:
+            self._running[peer.endpoint.hotkey] -= 1
+            self._slots.release()
+
+    def _gap_seconds(self) -> float:
+        secret = period_secret(self._store.master_secret, self._store.period())
+        mean = self._settings.validator.probe_interval_seconds
+        return draw_gap_seconds(secret, self._store.reserve_counter(), mean)
+
+    def _draw_dispatch(self, peer: Peer) -> Dispatch:
+        counter, period = self._store.reserve_counter(), self._store.period()
+        secret = period_secret(self._store.master_secret, period)
+        prompt = self._prompt_for(peer.endpoint.hotkey)
+        if prompt is None:
+            task = draw_task(secret, counter, self._settings.draws)
+            text, tokens_max = task.prompt, task.max_tokens
+        else:
+            text, tokens_max = prompt.text, self._settings.draws.organic_tokens_max
+        request = InferenceRequest(
+            request_id=request_id(secret, counter),
+            release_digest=self._release_digest,
+            nonce=request_nonce(secret, counter),
+            prompt_token_ids=self._tokenizer.render(text),
+            sampling=draw_sampling(secret, counter, tokens_max, self._settings.draws),
+            timeout_ms=round(self._settings.validator.request_timeout_seconds * 1000),
+        )
+        traffic = Traffic.BENCHMARK if prompt is None else Traffic.ORGANIC
+        return Dispatch(request, traffic, period, counter, prompt)
+
+    def _prompt_for(self, hotkey: str) -> UserPrompt | None:
+        """An open prompt, if this miner is the best-scored that has not failed on it."""
+        for prompt in self._store.prompts():
+            if prompt.answer is None and prompt.prompt_id not in self._sent:
+                failed = self._failed_at[prompt.prompt_id]
+                best = self._best_miner(failed) or self._best_miner(set())
+                if best == hotkey:
+                    return prompt
+        return None
+
+    def _best_miner(self, without: set[str]) -> str | None:
+        """The best-scored miner that can be asked and has passed probation; None if none has."""
+        scoring, evidence = self._settings.scoring, self._settings.evidence
+        standings = self._book.known()
+        quality = release_quality_ppm(standings, scoring)
+        able = [
+            standing
+            for standing in standings
+            if standing.hotkey in self._roster.peers
+            and standing.hotkey not in without
+            and has_passed_probation(standing, scoring)
+        ]
+        best = max(
+            able,
+            key=lambda one: (score_miner(one, quality, scoring, evidence).total_ppm, one.hotkey),
+            default=None,
+        )
+        return None if best is None else best.hotkey
+
+    def _record(self, dispatch: Dispatch, exchange: Exchange) -> None:
+        """Save what an exchange left: a fault, a violation, or an answer that waits for audit."""
+        response = exchange.response
+        if exchange.fault is not None or response is None:
+            self._record_fault(dispatch, exchange)
+            return
+        standing = self._book.standing(exchange.miner_hotkey)
+        violation = structural_fault(
+            exchange.token_ids,
+            response.finish_reason,
+            prompt_tokens=len(dispatch.request.prompt_token_ids),
+            tokens_max=dispatch.request.sampling.tokens_max,
+            release=self._release,
+        )
+        if violation is not None:
+            detail = f"request {dispatch.request.request_id}"
+            _log.warning("miner %s: %s in %s", exchange.miner_hotkey, violation, detail)
+            now_ns = self._clock.now_ns()
+            closed = after_violation(standing, violation, detail, now_ns, self._settings.standing)
+            self._store.save_answer(closed)
+            self._book.put([closed])
+            self._forget_prompt(dispatch, exchange.miner_hotkey)
+            return
+        speed = latency_factor(exchange.token_times_us, exchange.total_us, self._settings.scoring)
+        answered = after_answer(standing, speed, self._settings.standing)
+        pending = self._pending(dispatch, exchange, response)
+        prompt = dispatch.prompt
+        if prompt is not None:
+            prompt = replace(
+                prompt,
+                answer=self._tokenizer.detokenize(exchange.token_ids),
+                answered_by=exchange.miner_hotkey,
+                request_id=dispatch.request.request_id,
+            )
+        self._store.save_answer(answered, pending, prompt)
+        self._book.put([answered])
+
+    def _record_fault(self, dispatch: Dispatch, exchange: Exchange) -> None:
+        fault = exchange.fault or Fault.BROKEN_STREAM
+        is_refused = fault is Fault.REFUSED
+        word = exchange.rejection_reason if is_refused else None
+        blame = blame_of_refusal(exchange.rejection_reason) if is_refused else Blame.MINER
+        standing = self._book.standing(exchange.miner_hotkey)
+        faulty = after_fault(standing, word or fault, blame, self._settings.standing)
+        _log.info("miner %s: %s %s", exchange.miner_hotkey, word or fault, exchange.fault_detail)
+        self._store.save_answer(faulty)
+        self._book.put([faulty])
+        self._forget_prompt(dispatch, exchange.miner_hotkey)
+
+    def _forget_prompt(self, dispatch: Dispatch, hotkey: str) -> None:
+        if dispatch.prompt is not None:
+            self._failed_at[dispatch.prompt.prompt_id].add(hotkey)
+
+    def _pending(
+        self, dispatch: Dispatch, exchange: Exchange, response: InferenceResponse
+    ) -> PendingAudit:
+        request = dispatch.request
+        return PendingAudit(
+            request_id=request.request_id,
+            miner_hotkey=exchange.miner_hotkey,
+            traffic=dispatch.traffic,
+            period=dispatch.period,
+            counter=dispatch.counter,
+            response_digest=response.digest(),
+            claim=Claim(
+                prompt_token_ids=request.prompt_token_ids,
+                output_token_ids=exchange.token_ids,
+                temperature_milli=request.sampling.temperature_milli,
+                top_p_milli=request.sampling.top_p_milli,
+                top_k=request.sampling.top_k,
+                seed=derive_seed(
+                    request.nonce,
+                    request.request_id,
+                    self._own_hotkey,
+                    exchange.miner_hotkey,
+                    request.prompt_token_ids,
+                ),
+                logprobs=exchange.logprobs,
+                finish_reason=response.finish_reason,
+            ),
+        )

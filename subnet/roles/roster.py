@@ -1,0 +1,143 @@
+"""metagraph -> handshake -> ROSTER -> prober: which miners can be asked, and where.
+
+Anyone with a published address counts as a miner. One that withdrew its address, refuses to shake
+hands or serves another release cannot be asked; if it was scored before, each look at it counts
+as a missed request, or it could keep its score by hiding.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.handshake import MinerCard
+from protocol.release import Release
+from subnet.config import ValidatorSettings
+from subnet.core.standing import Blame, StandingParams, after_fault
+from subnet.ports import (
+    Chain,
+    Endpoint,
+    Fault,
+    Metagraph,
+    MinerClient,
+    Neuron,
+    ValidatorStore,
+)
+from subnet.roles.book import StandingBook
+
+HANDSHAKE_TIMEOUT_SECONDS: Final = 10.0
+HANDSHAKES_AT_ONCE: Final = 32
+NO_ENDPOINT: Final = "NO_ENDPOINT"
+OTHER_RELEASE: Final = "OTHER_RELEASE"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A miner that serves our release."""
+
+    endpoint: Endpoint
+    concurrent_requests_max: int
+    asked_at: float
+    """The loop's time of its last handshake."""
+
+
+class Roster:
+    """The miners that can be asked."""
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        client: MinerClient,
+        store: ValidatorStore,
+        book: StandingBook,
+        own_hotkey: str,
+        release: Release,
+        settings: ValidatorSettings,
+        standing: StandingParams,
+    ) -> None:
+        self._chain = chain
+        self._client = client
+        self._store = store
+        self._book = book
+        self._own_hotkey = own_hotkey
+        self._release_digest = release.digest()
+        self._settings = settings
+        self._standing = standing
+        self._is_permit_missing = False
+        self.peers: dict[str, Peer] = {}
+        """By hotkey."""
+
+    async def run(self) -> None:
+        """Keep the list fresh. Raises ChainError."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(self._settings.metagraph_refresh_seconds)
+
+    async def refresh(self) -> None:
+        """One look at the chain, and at every miner that is new, moved or due."""
+        metagraph = await self._chain.metagraph()
+        own = metagraph.neuron(self._own_hotkey)
+        if own is None or not own.has_validator_permit:
+            self._say_permit_is_missing(metagraph)
+            self.peers.clear()
+            return
+        self._is_permit_missing = False
+        neurons = [row for row in metagraph.neurons if row.hotkey != self._own_hotkey]
+        for hotkey in self.peers.keys() - {row.hotkey for row in neurons if row.endpoint}:
+            del self.peers[hotkey]
+        slots = asyncio.Semaphore(HANDSHAKES_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            for row in neurons:
+                group.create_task(self._look_at(row, slots))
+
+    async def _look_at(self, row: Neuron, slots: asyncio.Semaphore) -> None:
+        if row.endpoint is None:
+            self._miss(row.hotkey, NO_ENDPOINT, Blame.MINER)
+            return
+        now = asyncio.get_running_loop().time()
+        peer = self.peers.get(row.hotkey)
+        if (
+            peer is not None
+            and peer.endpoint == row.endpoint
+            and now - peer.asked_at < self._settings.handshake_interval_seconds
+        ):
+            return
+        async with slots:
+            card = await self._client.handshake(row.endpoint, HANDSHAKE_TIMEOUT_SECONDS)
+        self._take(row.endpoint, card, now)
+
+    def _take(self, endpoint: Endpoint, card: MinerCard | Fault, now: float) -> None:
+        if isinstance(card, MinerCard) and card.release.digest() == self._release_digest:
+            if endpoint.hotkey not in self.peers:
+                _log.info("miner %s serves the release", endpoint.hotkey)
+            self.peers[endpoint.hotkey] = Peer(endpoint, card.concurrent_requests_max, now)
+            return
+        self.peers.pop(endpoint.hotkey, None)
+        if isinstance(card, MinerCard):
+            self._miss(endpoint.hotkey, OTHER_RELEASE, Blame.MINER)
+        else:
+            # A refusal may be ours: a miner learns of a new permit only at its next refresh.
+            blame = Blame.BACK_PRESSURE if card is Fault.REFUSED else Blame.MINER
+            self._miss(endpoint.hotkey, f"HANDSHAKE_{card}", blame)
+
+    def _miss(self, hotkey: str, word: str, blame: Blame) -> None:
+        """Count a miner that cannot be asked, if it has anything to lose."""
+        standing = self._book.standing(hotkey)
+        if standing.requests == 0:
+            return
+        missed = after_fault(standing, word, blame, self._standing)
+        self._store.save_answer(missed)
+        self._book.put([missed])
+
+    def _say_permit_is_missing(self, metagraph: Metagraph) -> None:
+        if not self._is_permit_missing:
+            self._is_permit_missing = True
+            _log.warning(
+                "no validator permit on subnet %d at block %d: miners would refuse us; waiting "
+                "(permits go to the largest stakes, at the next epoch)",
+                metagraph.netuid,
+                metagraph.block,
+            )
