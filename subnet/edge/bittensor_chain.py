@@ -43,19 +43,18 @@ class BittensorChain:
     """One subnet, read and written with one hotkey."""
 
     def __init__(
-        self, settings: ChainSettings, wallet: bt.Wallet, *, dial: Dial | None = None
+        self, settings: ChainSettings, wallet: bt.Wallet | None, *, dial: Dial | None = None
     ) -> None:
-        """`dial` returns a connected `bt.Client`; by default one for `settings.network`."""
+        """Without a wallet it only reads. `dial` returns a connected `bt.Client`; by default one for `settings.network`."""
         self._settings = settings
         self._wallet = wallet
-        self._hotkey: str = wallet.hotkey.ss58_address
         self._dial = dial or self._dial_network
         self._client: Any = None
         self._connecting = asyncio.Lock()
         self._writing = asyncio.Lock()
 
     @classmethod
-    async def connect(cls, settings: ChainSettings, wallet: bt.Wallet) -> Self:
+    async def connect(cls, settings: ChainSettings, wallet: bt.Wallet | None = None) -> Self:
         """A chain that has answered once. Raises ChainError if it does not."""
         chain = cls(settings, wallet)
         await chain.block_number()
@@ -140,13 +139,14 @@ class BittensorChain:
             address = str(ipaddress.ip_address(host))
         except ValueError as error:
             raise ConfigError(f"the chain publishes IP addresses only, not {host!r}") from error
-        row = (await self.metagraph()).neuron(self._hotkey)
+        hotkey: str = self._signing_wallet().hotkey.ss58_address
+        row = (await self.metagraph()).neuron(hotkey)
         if row is None:
             raise ChainError(
-                f"{self._settings.network}: hotkey {self._hotkey} is not registered on subnet "
+                f"{self._settings.network}: hotkey {hotkey} is not registered on subnet "
                 f"{self._settings.netuid}; register it with `btcli subnets register`"
             )
-        if row.endpoint == Endpoint(self._hotkey, address, port):
+        if row.endpoint == Endpoint(hotkey, address, port):
             return False
         await self._submit(
             "publish the endpoint", bt.ServeAxon(self._settings.netuid, ip=address, port=port)
@@ -170,12 +170,13 @@ class BittensorChain:
         """Replace this hotkey's commitment on the subnet."""
         assert 0 < len(data) <= COMMITMENT_BYTES_MAX, len(data)
 
+        wallet = self._signing_wallet()
         call = bt.calls.Commitments.set_commitment(
             netuid=self._settings.netuid, info={"fields": [{f"Raw{len(data)}": data}]}
         )
         async with self._writing:
             result = await self._call(
-                "commit", lambda client: client.submit_call(call, self._wallet, signer="hotkey")
+                "commit", lambda client: client.submit_call(call, wallet, signer="hotkey")
             )
             await self._accept("commit", result)
 
@@ -187,16 +188,20 @@ class BittensorChain:
         )
         return None if record is None else _raw_bytes(record.fields)
 
+    def _signing_wallet(self) -> bt.Wallet:
+        assert self._wallet is not None, "this chain was opened for reading"
+        return self._wallet
+
     async def _final_block(self) -> int:
         return int(
             await self._call("read the final block", lambda client: client.finalized_block())
         )
 
     async def _submit(self, what: str, intent: bt.Intent) -> None:
+        wallet = self._signing_wallet()
         async with self._writing:
             result = await self._call(
-                what,
-                lambda client: client.execute(intent, self._wallet, retries=WRITE_RETRIES),
+                what, lambda client: client.execute(intent, wallet, retries=WRITE_RETRIES)
             )
             await self._accept(what, result)
 

@@ -1,0 +1,276 @@
+"""state file, metagraph -> STATUS: what the validator knows and the chain pays, row by row.
+
+Reads only: the running validator is not disturbed. Scores are computed here from the standings
+with the parameters that the validator itself started with, so both can never differ.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
+from subnet.config import Settings, load_settings
+from subnet.core.audit import PPM
+from subnet.core.explain import explain
+from subnet.core.scoring import Score, ScoringParams, is_gate_open, release_quality_ppm, score_miner
+from subnet.core.standing import MinerStanding
+from subnet.edge.bittensor_chain import BittensorChain
+from subnet.edge.validator_store import StateReader, open_for_reading
+from subnet.ports import Chain, EpochRecord, Metagraph, Neuron, UserPrompt
+
+RAO_PER_TAO = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MinerStatus:
+    """One miner, as the validator and the chain see it."""
+
+    hotkey: str
+    uid: int
+    requests: int
+    audited: int
+    verified: int
+    state: str
+    """`new`, `probation`, `paid`, `doubted` (warned) or `closed`."""
+    quality_ppm: int
+    latency_ppm: int
+    availability_ppm: int
+    integrity_ppm: int
+    """Gate and evidence together; 0 once the gate is closed."""
+    score_ppm: int
+    weight: float
+    """Share of the last accepted weights, in [0, 1]."""
+    incentive: float
+    emission_rao: int
+    """Since this validator's first accepted weights, from the chain."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredPrompt:
+    """A user's prompt with the miner that answered it."""
+
+    prompt: str
+    answer: str
+    hotkey: str
+    uid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """The subnet at one moment."""
+
+    block: int
+    epochs: int
+    """Epochs that ran since the first accepted weights."""
+    submissions: int
+    """Weights that the chain accepted."""
+    miners: tuple[MinerStatus, ...]
+    """By uid."""
+    answers: tuple[AnsweredPrompt, ...]
+    open_prompts: int
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(asdict(self), indent=2)
+
+
+async def read_status(state_path: Path, chain: Chain) -> StatusReport:
+    """The status of the validator whose state file this is, running or not.
+
+    Before the validator's first start the report has no figures. Raises ChainError, ConfigError.
+    """
+    metagraph = await chain.metagraph()
+    reader = open_for_reading(state_path)
+    if reader is None:
+        return StatusReport(metagraph.block, 0, 0, (), (), 0)
+    try:
+        return build_status(reader, metagraph)
+    finally:
+        reader.close()
+
+
+def build_status(reader: StateReader, metagraph: Metagraph) -> StatusReport:
+    """The status from a state file and a metagraph."""
+    rules = reader.rules()
+    if rules is None:
+        return StatusReport(metagraph.block, 0, 0, (), (), 0)
+    epochs, prompts = reader.epochs(), reader.prompts()
+    standings = {
+        standing.hotkey: standing
+        for standing in reader.standings()
+        if standing.release_digest == rules.release_digest
+    }
+    quality = release_quality_ppm(standings.values(), rules.scoring)
+    accepted = [epoch for epoch in epochs if epoch.submitted_block is not None]
+    shares = _shares(accepted[-1].weights if accepted else {})
+    emissions = emission_since_start(epochs)
+    miners = tuple(
+        _miner(
+            row,
+            standings[row.hotkey],
+            score_miner(standings[row.hotkey], quality, rules.scoring, rules.evidence),
+            rules.scoring,
+            shares.get(row.uid, 0.0),
+            emissions.get(row.hotkey, 0),
+        )
+        for row in metagraph.neurons
+        if row.hotkey in standings
+    )
+    return StatusReport(
+        block=metagraph.block,
+        epochs=len(epochs_since_start(epochs)),
+        submissions=len(accepted),
+        miners=miners,
+        answers=tuple(_answer(prompt, metagraph) for prompt in prompts if prompt.answer),
+        open_prompts=sum(prompt.answer is None for prompt in prompts),
+    )
+
+
+def epochs_since_start(epochs: Sequence[EpochRecord]) -> list[EpochRecord]:
+    """The epochs that ran after the first accepted weights: those that these weights paid."""
+    first = next((one.submitted_block for one in epochs if one.submitted_block is not None), None)
+    return [one for one in epochs if first is not None and one.epoch_block > first]
+
+
+def emission_since_start(epochs: Sequence[EpochRecord]) -> dict[str, int]:
+    """What each hotkey earned in rao since the first accepted weights, as the chain told."""
+    total: dict[str, int] = {}
+    for epoch in epochs_since_start(epochs):
+        for income in epoch.incomes:
+            total[income.hotkey] = total.get(income.hotkey, 0) + income.emission_rao
+    return total
+
+
+def status_table(
+    report: StatusReport, names: Mapping[str, str] | None = None, *, with_why: bool = False
+) -> Table:
+    """The report as a table; `names` replaces hotkeys by something shorter."""
+    table = Table(
+        title=f"block {report.block}   epochs since first weights: {report.epochs}",
+        title_justify="left",
+        expand=False,
+    )
+    for column in ("miner", "uid", "state"):
+        table.add_column(column, no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(column, justify="right", no_wrap=True)
+    if with_why:
+        table.add_column("why", min_width=30)
+    for miner in report.miners:
+        name = (names or {}).get(miner.hotkey, f"{miner.hotkey[:8]}..")
+        figures = [render(miner) for render in COLUMNS.values()]
+        colour = {"closed": "red", "doubted": "yellow", "paid": "green"}.get(miner.state, "")
+        why = [miner.why] if with_why else []
+        table.add_row(name, str(miner.uid), miner.state, *figures, *why, style=colour)
+    return table
+
+
+COLUMNS: dict[str, Callable[[MinerStatus], str]] = {
+    "requests": lambda miner: str(miner.requests),
+    "audited": lambda miner: str(miner.audited),
+    "quality": lambda miner: _share(miner.quality_ppm / PPM),
+    "latency": lambda miner: _share(miner.latency_ppm / PPM),
+    "integrity": lambda miner: _share(miner.integrity_ppm / PPM),
+    "score": lambda miner: _share(miner.score_ppm / PPM),
+    "weight": lambda miner: _share(miner.weight),
+    "incentive": lambda miner: _share(miner.incentive),
+    "emission": lambda miner: f"{miner.emission_rao / RAO_PER_TAO:.4f}",
+}
+
+
+def status(
+    state: Annotated[
+        Path | None, typer.Option(help="The validator's state file. Default: as in subnet.toml.")
+    ] = None,
+    network: NetworkOption = None,
+    netuid: NetuidOption = None,
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """Show every miner as the validator scores it and the chain pays it, and why."""
+    settings = load_settings(
+        config,
+        {
+            "chain.network": network,
+            "chain.netuid": netuid,
+            "validator.state_path": state,
+        },
+    )
+    report = asyncio.run(_read(settings))
+    if as_json:
+        typer.echo(report.to_json())
+        return
+    console = Console()
+    console.print(status_table(report, with_why=True))
+    for answer in report.answers:
+        console.print(f"[bold]{answer.hotkey}[/] answered {answer.prompt!r}:\n{answer.answer}")
+
+
+async def _read(settings: Settings) -> StatusReport:
+    chain = await BittensorChain.connect(settings.chain)
+    try:
+        return await read_status(settings.validator.state_path, chain)
+    finally:
+        await chain.close()
+
+
+def _miner(
+    row: Neuron,
+    standing: MinerStanding,
+    score: Score,
+    scoring: ScoringParams,
+    weight: float,
+    emission_rao: int,
+) -> MinerStatus:
+    return MinerStatus(
+        hotkey=row.hotkey,
+        uid=row.uid,
+        requests=standing.requests,
+        audited=standing.audited,
+        verified=standing.verified,
+        state=_state(standing, score, scoring),
+        quality_ppm=score.quality_ppm,
+        latency_ppm=score.latency_ppm,
+        availability_ppm=score.availability_ppm,
+        integrity_ppm=min(score.gate_ppm, score.integrity_ppm),
+        score_ppm=score.total_ppm,
+        weight=weight,
+        incentive=row.incentive,
+        emission_rao=emission_rao,
+        why=explain(standing, score, scoring),
+    )
+
+
+def _state(standing: MinerStanding, score: Score, scoring: ScoringParams) -> str:
+    if not is_gate_open(standing, scoring):
+        return "closed"
+    if standing.audited == 0:
+        return "new"
+    if score.integrity_ppm < PPM:
+        return "doubted"
+    return "paid" if score.probation_ppm == PPM else "probation"
+
+
+def _answer(prompt: UserPrompt, metagraph: Metagraph) -> AnsweredPrompt:
+    hotkey = prompt.answered_by or ""
+    row = metagraph.neuron(hotkey)
+    return AnsweredPrompt(
+        prompt.text, prompt.answer or "", hotkey, None if row is None else row.uid
+    )
+
+
+def _shares(weights: Mapping[int, int]) -> dict[int, float]:
+    total = sum(weights.values())
+    return {uid: share / total for uid, share in weights.items()}
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}"
