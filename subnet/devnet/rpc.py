@@ -157,13 +157,16 @@ class Rpc:
 
     # Blocks
 
-    def _at(self, params: list[Any], index: int) -> Block:
+    def _find(self, params: list[Any], index: int) -> Block | None:
         block_hash = params[index] if len(params) > index else None
         if block_hash is not None and not isinstance(block_hash, str):
             raise RpcError(INVALID_PARAMS, "Invalid params: a block hash is expected")
-        block = self._chain.block(block_hash)
+        return self._chain.block(block_hash)
+
+    def _at(self, params: list[Any], index: int) -> Block:
+        block = self._find(params, index)
         if block is None:
-            raise RpcError(SERVER_ERROR, "Client error: UnknownBlock", f"unknown {block_hash}")
+            raise RpcError(SERVER_ERROR, "Client error: UnknownBlock")
         return block
 
     def _block_hash(self, _: Session, params: list[Any]) -> str | None:
@@ -173,11 +176,11 @@ class Rpc:
         return self._chain.hash_of(number) if 0 <= number < 1 << 62 else None
 
     def _get_header(self, _: Session, params: list[Any]) -> dict[str, Any] | None:
-        block = self._chain.block(params[0] if params else None)
+        block = self._find(params, 0)
         return None if block is None else _header(block)
 
     def _get_block(self, _: Session, params: list[Any]) -> dict[str, Any] | None:
-        block = self._chain.block(params[0] if params else None)
+        block = self._find(params, 0)
         if block is None:
             return None
         body = {"header": _header(block), "extrinsics": block.extrinsics}

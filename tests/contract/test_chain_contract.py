@@ -209,22 +209,22 @@ async def test_a_shielded_registration_shows_the_inner_failure(client) -> None:
 
 async def test_a_commitment_reads_back_byte_for_byte_at_its_block(client) -> None:
     netuid = await new_subnet(client, MINER)
-    values = [b"\xff\x00first", b"0x41", b"x" * 400]
+    values = {"Raw3": b"\xff\x00!", "Raw5": b"first", "BigRaw": b"0x41" + b"0" * 400}
     blocks = []
-    for value in values:
-        name = f"Raw{len(value)}" if len(value) <= 128 else "BigRaw"
+    for name, value in values.items():
         field = {name: "0x" + value.hex()}
         call = calls.Commitments.set_commitment(netuid=netuid, info={"fields": [field]})
         result = await client.submit_call(call, MINER, signer="hotkey")
         assert result.success, result.message
         blocks.append(int(result.extrinsic_id.partition("-")[0]))
-    for value, block in zip(values, blocks, strict=True):
+    for (name, value), block in zip(values.items(), blocks, strict=True):
         record = await client.query(
             ("Commitments", "CommitmentOf"), [netuid, MINER.hot], block=block
         )
-        ((_, stored),) = record["info"]["fields"][0].items()
-        raw = bytes.fromhex(stored[2:]) if stored.startswith("0x") else stored.encode()
-        assert raw == value
+        assert record["block"] == block
+        ((variant, stored),) = record["info"]["fields"][0].items()
+        assert variant == name
+        assert stored == (value.decode() if name == "BigRaw" else "0x" + value.hex())
     earlier = await client.query(
         ("Commitments", "CommitmentOf"), [netuid, MINER.hot], block=blocks[0] - 1
     )

@@ -44,6 +44,7 @@ def wire(chain: Chain) -> Wire:
         ('{"id": 1, "method": 5}', -32600),
         ('{"id": 1, "method": "no_such"}', -32601),
         ('{"id": 1, "method": "chain_getBlockHash", "params": {"a": 1}}', -32602),
+        ('{"id": 1, "method": "chain_getBlock", "params": [[]]}', -32602),
         ('{"id": 1, "method": "state_getStorageAt", "params": ["zz"]}', -32602),
         ('{"id": 1, "method": "state_getKeysPaged", "params": ["0x", 100000]}', -32602),
         ('{"id": 1, "method": "state_call", "params": ["Core_version", "0x"]}', -32000),
