@@ -7,6 +7,10 @@ answer with another one (DNS rebinding).
 import asyncio
 import ipaddress
 import socket
+from typing import Final
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+"""IPv6 addresses that a gateway translates to IPv4 (RFC 6052)."""
 
 
 class AddressRefusedError(Exception):
@@ -34,6 +38,8 @@ def is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo or (None, None))[1]
+        if parsed in _NAT64:
+            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF)
         if inner is not None:
             return is_public(str(inner))
     return parsed.is_global and not parsed.is_multicast

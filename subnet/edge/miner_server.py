@@ -11,7 +11,14 @@ import errno
 import functools
 import logging
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    MutableMapping,
+)
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
@@ -116,24 +123,18 @@ class MinerApp:
         arrived_at_us = self._clock.monotonic_us()
         body, caller = await self._authenticated_body(scope, receive)
         request = read_request(body)
-        async with aclosing(self._service.serve(request, caller, arrived_at_us)) as lines:
+        async with (
+            aclosing(self._service.serve(request, caller, arrived_at_us)) as lines,
+            _until_reader_leaves(receive, request.timeout_ms / 1000 + WRITE_GRACE_SECONDS),
+        ):
             line = await anext(lines)
             if isinstance(line, ErrorLine):
                 await _send_rejection(send, line.rejection)
                 return
-            reader_gone = asyncio.ensure_future(_wait_for_disconnect(receive))
-            try:
-                async with asyncio.timeout(request.timeout_ms / 1000 + WRITE_GRACE_SECONDS):
-                    await send(_start(200, STREAM_TYPE))
-                    await send(_line_body(line))
-                    async for line in lines:
-                        if reader_gone.done():
-                            break
-                        await send(_line_body(line))
-            except TimeoutError:
-                _log.warning("request %s: the caller reads too slowly", request.request_id)
-            finally:
-                reader_gone.cancel()
+            await send(_start(200, STREAM_TYPE))
+            await send(_line_body(line))
+            async for line in lines:
+                await send(_line_body(line))
 
     async def _handshake(self, scope: Message, receive: Receive, send: Send) -> None:
         body, _ = await self._authenticated_body(scope, receive)
@@ -217,6 +218,7 @@ async def serve_app(app: MinerApp, bound: socket.socket, settings: MinerSettings
         access_log=False,
         server_header=False,
         date_header=False,
+        proxy_headers=False,
         timeout_keep_alive=int(settings.keep_alive_seconds),
         timeout_graceful_shutdown=int(settings.stop_grace_seconds) + 1,
     )
@@ -257,9 +259,24 @@ async def _read_body(content_length: str | None, receive: Receive) -> bytes:
             return bytes(body)
 
 
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+@contextlib.asynccontextmanager
+async def _until_reader_leaves(receive: Receive, seconds_max: float) -> AsyncIterator[None]:
+    """Leave the block when the reader hangs up, or reads so slowly that the time is over."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        limit.reschedule(0)
+
+    try:
+        async with asyncio.timeout(seconds_max) as limit:
+            watching = asyncio.create_task(watch())
+            try:
+                yield
+            finally:
+                watching.cancel()
+    except TimeoutError:
+        _log.info("a caller left before its answer ended")
 
 
 async def _send_rejection(send: Send, rejection: Rejection) -> None:

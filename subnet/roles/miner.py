@@ -76,14 +76,14 @@ class Miner:
         self._budget_window = -1
         self._tokens_spent: dict[str, int] = {}
         self._served_nonces: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._running = 0
+        self._answers: set[_Answer] = set()
         self._stop_at_us: int | None = None
         self.release = engine.release
 
     @property
     def requests_running(self) -> int:
         """Answers in progress."""
-        return self._running
+        return len(self._answers)
 
     @property
     def hotkey(self) -> str:
@@ -167,15 +167,18 @@ class Miner:
         """
         tokens_reserved = self._admit(request, caller_hotkey)
         answer = _Answer(request, caller_hotkey, arrived_at_us)
-        self._running += 1
+        self._answers.add(answer)
         self._spend(caller_hotkey, tokens_reserved)
         try:
             async with aclosing(self._engine.generate(self._engine_request(answer))) as deltas:
                 answer.queued_us = self._clock.monotonic_us() - arrived_at_us
                 finish: FinishReason | None = None
                 while finish is None:
-                    async with asyncio.timeout(self._seconds_left(answer)):
-                        delta = await anext(deltas)
+                    try:
+                        async with asyncio.timeout(self._seconds_left(answer)) as answer.wait:
+                            delta = await anext(deltas)
+                    finally:
+                        answer.wait = None
                     finish = delta.finish_reason
                     answer.note_time(self._clock.monotonic_us())
                     for line in self._lines(answer, delta.token_ids, delta.logprobs):
@@ -190,7 +193,7 @@ class Miner:
             failed = RejectedError(RejectionReason.ENGINE_FAILED, "the engine failed; try again")
             yield ErrorLine(rejection=failed.rejection)
         finally:
-            self._running -= 1
+            self._answers.remove(answer)
             tokens_used = len(request.prompt_token_ids) + answer.hash.tokens
             self._spend(caller_hotkey, tokens_used - tokens_reserved)
 
@@ -198,6 +201,8 @@ class Miner:
         """Take no new requests; running ones end within the grace time."""
         grace_us = int(self._settings.stop_grace_seconds * 1_000_000)
         self._stop_at_us = self._clock.monotonic_us() + grace_us
+        for answer in self._answers:
+            answer.shorten_wait(self._settings.stop_grace_seconds)
 
     def _admit(self, request: InferenceRequest, caller_hotkey: str) -> int:
         if self._stop_at_us is not None:
@@ -295,7 +300,7 @@ class Miner:
             caller_tokens_spent=self._tokens_spent.get(caller_hotkey, 0),
             blocks_left=tempo - self._metagraph.block % tempo,
             is_nonce_served=is_nonce_served,
-            requests_running=self._running,
+            requests_running=len(self._answers),
             requests_running_max=self._engine.concurrent_requests_max,
         )
 
@@ -334,6 +339,7 @@ class _Answer:
         "queued_us",
         "request",
         "request_digest",
+        "wait",
     )
 
     def __init__(self, request: InferenceRequest, caller_hotkey: str, arrived_at_us: int) -> None:
@@ -346,6 +352,15 @@ class _Answer:
         self.queued_us = 0
         self.first_token_at_us = arrived_at_us
         self.last_token_at_us = arrived_at_us
+        self.wait: asyncio.Timeout | None = None
+        """The running wait for the engine's next tokens."""
+
+    def shorten_wait(self, seconds_max: float) -> None:
+        """Let a wait that is under way end within `seconds_max`."""
+        if self.wait is None:
+            return
+        end = asyncio.get_running_loop().time() + seconds_max
+        self.wait.reschedule(min(end, self.wait.when() or end))
 
     def note_time(self, now_us: int) -> None:
         """Tokens came now."""
