@@ -170,16 +170,26 @@ def after_answer(
 
 
 def after_fault(
-    standing: MinerStanding, word: str, blame: Blame, params: StandingParams
+    standing: MinerStanding,
+    word: str,
+    blame: Blame,
+    params: StandingParams,
+    missed_requests: float = 1.0,
 ) -> MinerStanding:
-    """The standing after a request that brought no answer; `word` says why."""
+    """The standing after a request that brought no answer; `word` says why.
+
+    `missed_requests` is how many it stands for, if the miner could not even be asked.
+    """
     weight = {Blame.MINER: 1.0, Blame.BACK_PRESSURE: params.back_pressure_weight, Blame.OURS: 0.0}
     return standing.model_copy(
         update={
             "requests": standing.requests + 1,
             "faults": _counted(standing.faults, word),
             "availability": observed(
-                standing.availability, 0.0, weight[blame], params.availability_half_life_requests
+                standing.availability,
+                0.0,
+                weight[blame] * missed_requests,
+                params.availability_half_life_requests,
             ),
         }
     )

@@ -45,7 +45,10 @@ class BittensorChain:
     def __init__(
         self, settings: ChainSettings, wallet: bt.Wallet | None, *, dial: Dial | None = None
     ) -> None:
-        """Without a wallet it only reads. `dial` returns a connected `bt.Client`; by default one for `settings.network`."""
+        """Without a wallet it only reads.
+
+        `dial` returns a connected `bt.Client`; by default one for `settings.network`.
+        """
         self._settings = settings
         self._wallet = wallet
         self._dial = dial or self._dial_network

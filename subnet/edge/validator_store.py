@@ -222,10 +222,10 @@ class SqliteValidatorStore(StateReader):
         with self._begin() as db:
             _save_standing(db, standing)
             if pending is not None:
-                row = {**asdict(pending), "claim": json.dumps(asdict(pending.claim))}
+                row = {**_fields(pending), "claim": json.dumps(_fields(pending.claim))}
                 db.execute(_PENDING.insert().values(**row))
             if prompt is not None:
-                row = asdict(prompt)
+                row = _fields(prompt)
                 db.execute(
                     _PROMPTS.update()
                     .where(_PROMPTS.c.prompt_id == row.pop("prompt_id"))
@@ -259,7 +259,7 @@ class SqliteValidatorStore(StateReader):
                 _save_standing(db, standing)
             db.execute(_PENDING.delete().where(_PENDING.c.request_id.in_(done)))
             if records:
-                rows = [{**asdict(record), "counts": _counts(record)} for record in records]
+                rows = [{**_fields(record), "counts": _counts(record)} for record in records]
                 db.execute(_RECORDS.insert(), rows)
                 newest = sa.select(sa.func.max(_RECORDS.c.sequence)).scalar_subquery()
                 db.execute(
@@ -361,6 +361,11 @@ def _pending(row: Mapping[str, Any]) -> PendingAudit:
         claim[name] = None if claim[name] is None else tuple(claim[name])
     fields = {name: row[name] for name in PendingAudit.__dataclass_fields__}
     return PendingAudit(**{**fields, "claim": Claim(**claim), "traffic": Traffic(row["traffic"])})
+
+
+def _fields(row: PendingAudit | Claim | UserPrompt | AuditRecord) -> dict[str, Any]:
+    """A flat dataclass as a dict; `asdict` would copy every token id."""
+    return {name: getattr(row, name) for name in row.__dataclass_fields__}
 
 
 def _counts(record: AuditRecord) -> str | None:

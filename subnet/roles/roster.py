@@ -128,7 +128,10 @@ class Roster:
         standing = self._book.standing(hotkey)
         if standing.requests == 0:
             return
-        missed = after_fault(standing, word, blame, self._standing)
+        missed_requests = (
+            self._settings.metagraph_refresh_seconds / self._settings.probe_interval_seconds
+        )
+        missed = after_fault(standing, word, blame, self._standing, missed_requests)
         self._store.save_answer(missed)
         self._book.put([missed])
 

@@ -1,0 +1,255 @@
+"""The validator's real roles over fakes: who earns, who does not, and what the world may break."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from subnet.cli.status import build_status
+from subnet.core.draws import Anchor, period_secret, secret_digest
+from subnet.edge.validator_store import open_for_reading
+from subnet.roles.auditor import RefereeUnsoundError
+from tests.validator_support import (
+    RELEASE,
+    FakeMiner,
+    Subnet,
+    inline,
+    make_settings,
+    miner_hotkey,
+    run_virtual,
+)
+
+
+@pytest.fixture(autouse=True)
+def threads_run_inline(monkeypatch):
+    monkeypatch.setattr(asyncio, "to_thread", inline)
+
+
+@pytest.fixture
+def live(tmp_path):
+    """Run a subnet with these behaviours to its last epoch, and hand it over."""
+    opened = []
+
+    def run(*behaviours, prompts=(), before=None, chain=None, **sections):
+        miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(behaviours)]
+        subnet = Subnet(
+            tmp_path / "validator.sqlite", miners, make_settings(**sections), **(chain or {})
+        )
+        opened.append(subnet)
+        subnet.store.add_prompts(prompts)
+
+        async def main():
+            async with asyncio.timeout(7200):
+                if before is None:
+                    await subnet.run()
+                else:
+                    async with asyncio.TaskGroup() as group:
+                        side = group.create_task(before(subnet))
+                        await subnet.run()
+                        side.cancel()
+
+        run_virtual(main())
+        return subnet
+
+    yield run
+    for subnet in opened:
+        subnet.store.close()
+
+
+def standing(subnet, number):
+    return subnet.book.standing(miner_hotkey(number))
+
+
+def test_two_honest_miners_share_what_two_cheats_lose(live):
+    subnet = live("honest", "foreign seed", "honest", "foreign seed")
+    shares = subnet.shares()
+    assert set(shares) == {miner_hotkey(0), miner_hotkey(2)}
+    assert min(shares.values()) > 0.45
+    for number in range(4):
+        assert standing(subnet, number).audited >= 20
+
+
+def test_all_honest_miners_earn_alike(live):
+    shares = live("honest", "honest", "honest", "honest").shares()
+    assert len(shares) == 4
+    assert max(shares.values()) - min(shares.values()) < 0.02
+
+
+def test_when_all_cheat_nobody_is_paid(live):
+    assert live("foreign seed", "foreign seed").shares() == {"own": 1.0}
+
+
+def test_with_the_margin_check_off_the_cheats_earn(live):
+    subnet = live("honest", "foreign seed", scoring={"integrity_check": False})
+    assert subnet.shares()[miner_hotkey(1)] > 0.45
+
+
+def test_a_signed_answer_that_breaks_a_rule_closes_the_gate_at_once(live):
+    subnet = live("honest", "skips stops")
+    assert standing(subnet, 1).closure.reason == "STOP_SKIPPED"
+    assert set(subnet.shares()) == {miner_hotkey(0)}
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "word"),
+    [
+        ("times out", "TIMEOUT"),
+        ("breaks", "BROKEN_STREAM"),
+        ("lies", "FALSE_CLAIM"),
+        ("full", "CAPACITY_FULL"),
+    ],
+)
+def test_a_faulty_miner_is_recorded_earns_nothing_and_the_round_goes_on(live, behaviour, word):
+    subnet = live("honest", behaviour)
+    assert standing(subnet, 1).faults[word] > 10
+    assert standing(subnet, 0).verified > 10
+    assert set(subnet.shares()) == {miner_hotkey(0)}
+
+
+@pytest.mark.parametrize("behaviour", ["dead", "other release"])
+def test_a_miner_that_cannot_be_asked_holds_up_nobody(live, behaviour):
+    subnet = live("honest", behaviour)
+    assert subnet.client.miners[miner_hotkey(1)].asked == []
+    assert set(subnet.shares()) == {miner_hotkey(0)}
+
+
+def test_a_slow_miner_earns_less_and_changes_nobody_else(live):
+    shares = live("honest", "honest", "slow").shares()
+    assert shares[miner_hotkey(0)] == pytest.approx(shares[miner_hotkey(1)], rel=0.05)
+    assert 0 < shares[miner_hotkey(2)] < shares[miner_hotkey(0)] / 2
+
+
+def test_a_miner_that_hides_after_its_probation_loses_its_score(live):
+    async def hide(subnet):
+        await asyncio.sleep(60)
+        subnet.miners[1].has_endpoint = False
+
+    half_life = {"availability_half_life_requests": 20}
+    subnet = live("honest", "honest", before=hide, validator={"epochs_max": 15}, standing=half_life)
+    assert subnet.shares()[miner_hotkey(1)] < 0.2
+    assert standing(subnet, 1).faults["NO_ENDPOINT"] > 10
+
+
+def test_users_and_benchmarks_look_alike_on_the_wire(live):
+    subnet = live("honest", prompts=["what is a lighthouse?"] * 5)
+    asked = subnet.miners[0].asked
+    assert len({request.nonce for request in asked}) == len(asked)
+    assert len({request.request_id for request in asked}) == len(asked)
+    assert len({request.prompt_token_ids for request in asked}) >= len(asked) - 4
+    assert {request.release_digest for request in asked} == {RELEASE.digest()}
+
+
+def test_a_users_prompt_waits_for_probation_and_is_answered_by_the_best_miner(live):
+    subnet = live("foreign seed", "honest", "slow", prompts=["what is a lighthouse?"])
+    (prompt,) = subnet.store.prompts()
+    assert prompt.answered_by == miner_hotkey(1)
+    assert prompt.answer
+    asked = [bytes(t - 100 for t in r.prompt_token_ids) for r in subnet.miners[1].asked]
+    assert asked.index(b"what is a lighthouse?") >= 20
+
+
+def test_a_users_prompt_is_tried_on_another_miner_after_a_fault(live):
+    async def fail_on_users(subnet):
+        infer = subnet.client.infer
+
+        async def infer_or_fail(endpoint, request):
+            text = bytes(t - 100 for t in request.prompt_token_ids)
+            miner = subnet.client.miners[endpoint.hotkey]
+            if text == b"mine" and endpoint.hotkey == miner_hotkey(1):
+                miner.behaviour = "times out"
+            try:
+                return await infer(endpoint, request)
+            finally:
+                miner.behaviour = "honest"
+
+        subnet.client.infer = infer_or_fail
+        await asyncio.sleep(10_000)
+
+    subnet = live("honest", "honest", prompts=["mine"], before=fail_on_users)
+    (prompt,) = subnet.store.prompts()
+    assert prompt.answered_by == miner_hotkey(0)
+
+
+def test_organic_answers_are_audited_by_a_draw_after_a_later_block(live):
+    prompts = [f"prompt {n}" for n in range(40)]
+    subnet = live(
+        "honest", prompts=prompts, audit={"organic_ppm": 400_000}, validator={"epochs_max": 10}
+    )
+    states = standing(subnet, 0).evidence
+    answered = sum(prompt.answer is not None for prompt in subnet.store.prompts())
+    assert answered == 40
+    assert 5 < states["ORGANIC"].responses < 30
+
+
+def test_without_a_permit_nobody_is_asked_and_no_weights_are_set(live):
+    subnet = live("honest", chain={"permit_at": 45}, validator={"epochs_max": 1})
+    assert subnet.chain.weights[0][0] >= 60
+    assert standing(subnet, 0).faults == {}
+
+
+def test_a_chain_that_is_busy_or_down_delays_weights_and_nothing_else(live):
+    async def trouble(subnet):
+        await asyncio.sleep(30)
+        subnet.chain.failing = 3
+        await asyncio.sleep(30)
+        subnet.chain.is_down = True
+        before = len(subnet.miners[0].asked)
+        await asyncio.sleep(50)
+        assert len(subnet.miners[0].asked) > before + 20, "probing went on"
+        subnet.chain.is_down = False
+
+    subnet = live("honest", before=trouble)
+    assert len(subnet.chain.weights) == 4
+    assert subnet.supervisor.restarts["weights"] >= 4
+
+
+def test_every_anchor_reveals_the_secret_that_the_one_before_had_in_use(live):
+    subnet = live("honest")
+    anchors = [Anchor.from_bytes(data) for data in subnet.chain.commitments]
+    assert [anchor.period for anchor in anchors] == list(range(len(anchors)))
+    assert len(anchors) >= 4
+    for before, after in itertools.pairwise(anchors):
+        assert before.next_digest == secret_digest(
+            period_secret(subnet.store.master_secret, after.period)
+        )
+        if before.period > 0:
+            assert secret_digest(after.revealed_secret) == anchors[before.period - 1].next_digest
+
+
+def test_a_referee_that_fails_its_self_test_strikes_nobody_and_ends_the_validator(live):
+    def blind(subnet):
+        subnet.referee.is_blind = True
+        return asyncio.sleep(10_000)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        live("honest", before=blind)
+    assert caught.group_contains(RefereeUnsoundError)
+
+
+def test_a_restart_goes_on_where_the_last_run_was(live, tmp_path):
+    first = live("honest", "foreign seed", validator={"epochs_max": 2})
+    asked = [request.nonce for miner in first.miners for request in miner.asked]
+    before = {one.hotkey: one for one in first.book.known()}
+    first.store.close()
+    second = live("honest", "foreign seed", validator={"epochs_max": 1})
+    again = [request.nonce for miner in second.miners for request in miner.asked]
+    assert not set(asked) & set(again)
+    assert standing(second, 1).closure is not None
+    for hotkey, old in before.items():
+        assert second.book.standing(hotkey).audited >= old.audited
+
+
+def test_status_says_what_was_paid_and_why(live, tmp_path):
+    subnet = live("honest", "foreign seed", prompts=["who?"], validator={"epochs_max": 5})
+    reader = open_for_reading(tmp_path / "validator.sqlite")
+    report = build_status(reader, run_virtual(subnet.chain.metagraph()))
+    reader.close()
+    honest, cheat = report.miners
+    assert (honest.state, cheat.state) == ("paid", "closed")
+    assert honest.weight == 1.0
+    assert cheat.weight == cheat.score_ppm == cheat.integrity_ppm == 0
+    assert cheat.why.startswith("earns nothing: its answers are not what the release")
+    assert report.epochs == report.submissions - 1 == 4
+    assert honest.emission_rao >= 3 * 10**9 > cheat.emission_rao
+    (answer,) = report.answers
+    assert (answer.prompt, answer.hotkey, answer.uid) == ("who?", honest.hotkey, 1)

@@ -1,0 +1,454 @@
+"""Fakes for the validator's tests: chain, miners and referee on a loop of virtual time."""
+
+import asyncio
+import hashlib
+import selectors
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from protocol.handshake import MinerCard
+from protocol.inference import Environment, InferenceResponse, OutputHash
+from protocol.release import Release
+from protocol.sampling import derive_seed
+from subnet.config import Settings
+from subnet.core.verification.calibration import (
+    BASE_EDGES_LOGITS,
+    BUCKETS,
+    Band,
+    CalibrationParams,
+    CalibrationTable,
+    Provenance,
+)
+from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.edge.validator_store import Rules, SqliteValidatorStore
+from subnet.ports import (
+    ChainError,
+    Endpoint,
+    Exchange,
+    Fault,
+    Metagraph,
+    Neuron,
+)
+from subnet.roles.auditor import Auditor, Canary
+from subnet.roles.book import StandingBook
+from subnet.roles.prober import Prober
+from subnet.roles.roster import Roster
+from subnet.roles.supervisor import Supervisor
+from subnet.roles.validator import run_loops
+from subnet.roles.weight_setter import WeightSetter
+
+VALIDATOR = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
+BLOCK_SECONDS = 1.0
+TEMPO = 20
+STOP = 2
+RELEASE = Release(
+    model="hashed",
+    revision="main",
+    weights_digest="a" * 64,
+    tokenizer_digest="b" * 64,
+    dtype="float32",
+    runtime="hash-1",
+    vocab_size=1000,
+    context_tokens_max=2048,
+    stop_token_ids=(STOP,),
+)
+OTHER_RELEASE = RELEASE.model_copy(update={"weights_digest": "c" * 64})
+ENVIRONMENT = Environment(engine="hash-1", torch="none", device="none", dtype="float32")
+_LETTERS = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+
+def miner_hotkey(number: int) -> str:
+    """A well-formed address that no two numbers share."""
+    return "5" + _LETTERS[number] * 47
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    def __init__(self, loop_of: Callable[[], "VirtualLoop"]) -> None:
+        super().__init__()
+        self._loop_of = loop_of
+
+    def select(self, timeout: float | None = None) -> Any:
+        assert timeout is not None, "every task waits and no timer is set: a deadlock"
+        self._loop_of().jump(timeout)
+        return super().select(0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Nothing is waited for: when all tasks sleep, the clock jumps to the next timer."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        super().__init__(_JumpingSelector(lambda: self))
+
+    def time(self) -> float:
+        return self._now
+
+    def jump(self, seconds: float) -> None:
+        self._now += max(0.0, seconds)
+
+
+def run_virtual(main: Coroutine[Any, Any, Any]) -> Any:
+    """Run on virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
+
+
+async def inline(function: Callable[..., Any], *arguments: Any) -> Any:
+    """`asyncio.to_thread` for a loop whose clock would run away from a real thread."""
+    return function(*arguments)
+
+
+class LoopClock:
+    """`ports.Clock` over the virtual loop."""
+
+    def now_ns(self) -> int:
+        return round(asyncio.get_running_loop().time() * 1e9)
+
+    def monotonic_us(self) -> int:
+        return round(asyncio.get_running_loop().time() * 1e6)
+
+
+def honest_tokens(seed: int, prompt: Sequence[int], count: int) -> tuple[int, ...]:
+    """What the "model" samples: fixed by seed and prompt, never a stop token."""
+    stream = hashlib.shake_256(f"{seed} {list(prompt)}".encode()).digest(2 * count)
+    return tuple(10 + int.from_bytes(stream[2 * i : 2 * i + 2], "big") % 900 for i in range(count))
+
+
+@dataclass
+class FakeMiner:
+    """One miner and how it behaves."""
+
+    hotkey: str
+    behaviour: str = "honest"
+    has_endpoint: bool = True
+    asked: list[Any] = field(default_factory=list)
+
+
+class FakeClient:
+    """Talks to fake miners; each behaviour is a word."""
+
+    def __init__(self, miners: Sequence[FakeMiner]) -> None:
+        self.miners = {miner.hotkey: miner for miner in miners}
+
+    async def handshake(self, endpoint: Endpoint, timeout_seconds: float) -> MinerCard | Fault:
+        behaviour = self.miners[endpoint.hotkey].behaviour
+        if behaviour == "dead":
+            await asyncio.sleep(timeout_seconds)
+            return Fault.UNREACHABLE
+        release = OTHER_RELEASE if behaviour == "other release" else RELEASE
+        return MinerCard(
+            nonce="0" * 64,
+            miner_hotkey=endpoint.hotkey,
+            release=release,
+            environment=ENVIRONMENT,
+            concurrent_requests_max=8,
+        )
+
+    async def infer(self, endpoint: Endpoint, request: Any) -> Exchange:
+        miner = self.miners[endpoint.hotkey]
+        miner.asked.append(request)
+        behaviour = miner.behaviour
+        await asyncio.sleep(20.0 if behaviour == "slow" else 0.5)
+        if behaviour in _FAULTS:
+            fault, reason = _FAULTS[behaviour]
+            return _exchange(miner, request, (), None, fault, reason)
+        seed = derive_seed(
+            request.nonce,
+            request.request_id,
+            VALIDATOR,
+            endpoint.hotkey,
+            request.prompt_token_ids,
+        )
+        if behaviour == "foreign seed":
+            seed += 1
+        tokens = honest_tokens(seed, request.prompt_token_ids, request.sampling.tokens_max)
+        if behaviour == "skips stops":
+            tokens = (STOP, *tokens[1:])
+        hashed = OutputHash(request.digest())
+        hashed.update(tokens, [0] * len(tokens))
+        response = InferenceResponse(
+            request_digest=request.digest(),
+            miner_hotkey=endpoint.hotkey,
+            caller_hotkey=VALIDATOR,
+            release_digest=request.release_digest,
+            output_hash=hashed.hexdigest(),
+            prompt_tokens=len(request.prompt_token_ids),
+            output_tokens=len(tokens),
+            finish_reason="length",
+            queued_us=0,
+            first_token_us=1,
+            total_us=2,
+            environment=ENVIRONMENT,
+        )
+        return _exchange(miner, request, tokens, response, None, None)
+
+
+_FAULTS = {
+    "times out": (Fault.TIMEOUT, None),
+    "breaks": (Fault.BROKEN_STREAM, None),
+    "full": (Fault.REFUSED, "CAPACITY_FULL"),
+    "lies": (Fault.FALSE_CLAIM, None),
+}
+
+
+def _exchange(
+    miner: FakeMiner,
+    request: Any,
+    tokens: tuple[int, ...],
+    response: InferenceResponse | None,
+    fault: Fault | None,
+    reason: str | None,
+) -> Exchange:
+    slow = 20_000_000 if miner.behaviour == "slow" else 500_000
+    return Exchange(
+        request=request,
+        miner_hotkey=miner.hotkey,
+        sent_at_ns=0,
+        token_ids=tokens,
+        logprobs=(0.0,) * len(tokens),
+        token_times_us=tuple(slow + i for i in range(len(tokens))),
+        total_us=slow + len(tokens),
+        response=response,
+        response_signature="0" * 128 if response else None,
+        fault=fault,
+        fault_detail="scripted",
+        rejection_reason=reason,
+    )
+
+
+class HashReferee:
+    """Recomputes `honest_tokens`: margin 0 where they agree, 1 where they do not."""
+
+    def __init__(self) -> None:
+        self.is_blind = False
+
+    def score(self, claims: Sequence[Claim]) -> list[ClaimScore]:
+        return [self._score(claim) for claim in claims]
+
+    def _score(self, claim: Claim) -> ClaimScore:
+        expected = honest_tokens(claim.seed, claim.prompt_token_ids, len(claim.output_token_ids))
+        return ClaimScore(
+            tuple(
+                0.0 if self.is_blind or own == right else 1.0
+                for own, right in zip(claim.output_token_ids, expected, strict=True)
+            ),
+            (),
+        )
+
+
+class ByteTokenizer:
+    """One id a byte of the prompt; answers come back as their ids."""
+
+    def render(self, prompt: str) -> tuple[int, ...]:
+        return tuple(100 + byte for byte in prompt.encode())
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        return " ".join(str(token) for token in token_ids)
+
+
+class FakeChain:
+    """Blocks by the loop's clock; an epoch every `TEMPO`; incentive follows the last weights."""
+
+    def __init__(self, miners: Sequence[FakeMiner], *, permit_at: int = 0) -> None:
+        self.miners = list(miners)
+        self.permit_at = permit_at
+        self.weights: list[tuple[int, dict[int, int], int]] = []
+        self.commitments: list[bytes] = []
+        self.failing = 0
+        """So many coming writes are refused."""
+        self.is_down = False
+        self._incentive: dict[int, float] = {}
+
+    def _block(self) -> int:
+        if self.is_down:
+            raise ChainError("fake: down")
+        return int((asyncio.get_running_loop().time() - 1000.0) / BLOCK_SECONDS)
+
+    async def block_number(self) -> int:
+        return self._block()
+
+    async def block_hash(self, block: int) -> bytes:
+        assert block <= self._block()
+        return hashlib.sha256(str(block).encode()).digest()
+
+    async def metagraph(self) -> Metagraph:
+        block = self._block()
+        own = self._row(0, VALIDATOR, None, has_permit=block >= self.permit_at)
+        rows = [
+            self._row(
+                uid,
+                miner.hotkey,
+                Endpoint(miner.hotkey, "127.0.0.1", uid) if miner.has_endpoint else None,
+            )
+            for uid, miner in enumerate(self.miners, 1)
+        ]
+        return Metagraph(1, block, TEMPO, VALIDATOR, (own, *rows))
+
+    def _row(
+        self, uid: int, hotkey: str, endpoint: Endpoint | None, *, has_permit: bool = False
+    ) -> Neuron:
+        share = self._incentive.get(uid, 0.0)
+        return Neuron(
+            uid, hotkey, hotkey, endpoint, 0, has_permit, share, 0.0, round(share * 1e9), 0, 0
+        )
+
+    async def wait_for_block(self, block: int) -> int:
+        while self._block() < block:  # noqa: ASYNC110 - blocks come by the clock
+            await asyncio.sleep(BLOCK_SECONDS)
+        return self._block()
+
+    async def wait_for_epoch(self) -> int:
+        target = (self._block() // TEMPO + 1) * TEMPO
+        await self.wait_for_block(target)
+        if self.weights:
+            shares = {uid: share for uid, share in self.weights[-1][1].items() if uid != 0}
+            total = sum(shares.values())
+            self._incentive = {uid: share / total for uid, share in shares.items()}
+        return target
+
+    async def publish_endpoint(self, host: str, port: int) -> bool:
+        raise AssertionError("a validator serves nothing")
+
+    async def set_weights(self, weights: Any, version_key: int) -> None:
+        block = self._block()
+        if self.failing:
+            self.failing -= 1
+            raise ChainError("fake: busy")
+        self.weights.append((block, dict(weights), version_key))
+
+    async def commit(self, data: bytes) -> None:
+        self._block()
+        self.commitments.append(data)
+
+    async def commitment(self, hotkey: str) -> bytes | None:
+        return self.commitments[-1] if self.commitments else None
+
+
+def make_table() -> CalibrationTable:
+    """A table that covers everything the default mix asks."""
+    quiet = (1.0,) + (0.0005,) * (BUCKETS - 1)
+    counts = (1000,) + (0,) * (BUCKETS - 1)
+    bands = tuple(
+        Band(temperature_milli=temperature, top_p_milli=top_p, counts=counts, p0=quiet)
+        for temperature in (700, 1000)
+        for top_p in (950, 1000)
+    )
+    provenance = Provenance(
+        release_digest=RELEASE.digest(),
+        engine="hash",
+        referee="hash",
+        versions={},
+        seed=0,
+        prompts_digest="",
+        prompts=0,
+        responses=0,
+        tokens=0,
+        batch_sizes=(),
+    )
+    return CalibrationTable(
+        sigma_logits=0.01,
+        slack_logits=0.05,
+        edges_logits=BASE_EDGES_LOGITS,
+        context_tokens_max=2048,
+        params=CalibrationParams(),
+        bands=bands,
+        held_out=None,
+        provenance=provenance,
+    )
+
+
+def make_canary() -> Canary:
+    """Truth about `honest_tokens`."""
+    honest = tuple(
+        Claim((7, 8), honest_tokens(seed, (7, 8), 30), 1000, 950, 50, seed, None, "length")
+        for seed in range(4)
+    )
+    tampered = tuple(
+        Claim((7, 8), claim.output_token_ids, 1000, 950, 50, claim.seed + 9, None, "length")
+        for claim in honest
+    )
+    return Canary(honest, tampered)
+
+
+class Subnet:
+    """A validator's roles over fakes and a real store."""
+
+    def __init__(
+        self, path: Path, miners: Sequence[FakeMiner], settings: Settings, **chain: Any
+    ) -> None:
+        self.settings = settings
+        self.miners = list(miners)
+        self.chain = FakeChain(miners, **chain)
+        self.client = FakeClient(miners)
+        self.referee = HashReferee()
+        self.store = SqliteValidatorStore(path, {"hotkey": VALIDATOR}, bytes(range(32)))
+        self.store.save_rules(
+            Rules(
+                scoring=settings.scoring,
+                evidence=settings.evidence,
+                release_digest=RELEASE.digest(),
+            )
+        )
+        self.book = StandingBook(self.store, RELEASE.digest(), settings.evidence)
+        tokenizer, clock = ByteTokenizer(), LoopClock()
+        self.roster = Roster(
+            chain=self.chain,
+            client=self.client,
+            store=self.store,
+            book=self.book,
+            own_hotkey=VALIDATOR,
+            release=RELEASE,
+            settings=settings.validator,
+            standing=settings.standing,
+        )
+        self.prober = Prober(
+            client=self.client,
+            store=self.store,
+            book=self.book,
+            roster=self.roster,
+            tokenizer=tokenizer,
+            clock=clock,
+            own_hotkey=VALIDATOR,
+            release=RELEASE,
+            settings=settings,
+        )
+        self.auditor = Auditor(
+            chain=self.chain,
+            referee=self.referee,
+            table=make_table(),
+            canary=make_canary(),
+            store=self.store,
+            book=self.book,
+            tokenizer=tokenizer,
+            clock=clock,
+            settings=settings,
+        )
+        self.setter = WeightSetter(
+            chain=self.chain,
+            store=self.store,
+            book=self.book,
+            own_hotkey=VALIDATOR,
+            settings=settings,
+        )
+        self.supervisor = Supervisor(1.0, 8.0)
+
+    async def run(self) -> None:
+        """All loops, until `epochs_max` weights were set."""
+        await run_loops(self.roster, self.prober, self.auditor, self.setter, self.supervisor)
+
+    def shares(self) -> dict[str, float]:
+        """The last weights as shares by hotkey, the validator's own as `own`."""
+        weights = self.chain.weights[-1][1]
+        total = sum(weights.values())
+        names = {0: "own", **{uid: miner.hotkey for uid, miner in enumerate(self.miners, 1)}}
+        return {names[uid]: share / total for uid, share in weights.items()}
+
+
+def make_settings(**sections: Any) -> Settings:
+    """Settings for a few virtual minutes; sections given as dicts are merged over them."""
+    validator = {"epochs_max": 4, "probe_interval_seconds": 1.0}
+    return Settings.model_validate(
+        {**sections, "validator": {**validator, **sections.get("validator", {})}}
+    )
