@@ -62,7 +62,7 @@ def margins(
     cut = borders(logits, rows, vocab_size, xp)
     greedy = rows.temperature <= 0
     lenient = greedy | is_lenient(cut, logits, claimed_logits, rows, slack_logits, xp)
-    strict = greedy[:, None] | strict_support(cut, logits, rows, slack_logits)
+    strict = greedy[:, None] | strict_support(cut, logits, rows, slack_logits, xp)
     scores = seeded_scores(logits, token_ids, rows, xp)
     own = seeded_scores(claimed_logits[:, None], claimed_ids[:, None], rows, xp)[:, 0]
     best = xp.amax(xp.where(strict, scores, -xp.inf), axis=1)

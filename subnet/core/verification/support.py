@@ -11,8 +11,9 @@ at the border flag honest tokens (mean margin 100 times higher, measured).
 from dataclasses import dataclass
 from typing import Any, Final
 
-TOP_P_SLACK: Final = 0.02
+TOP_P_SLACK_MIN: Final = 0.02
 """Probability mass by which a token may miss top-p, or must clear it to challenge."""
+TOP_P_SLACK_MAX: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,16 @@ def borders(logits: Any, rows: SamplingRows, vocab_size: int, xp: Any) -> Border
     )
 
 
+def mass_slack(rows: SamplingRows, slack_logits: float, xp: Any) -> Any:
+    """Slack of top-p's mass [n]: half of what `slack_logits` can move at worst.
+
+    A logit that moves by d moves the mass at 1/2 by d / (4 T), so a fixed slack would flag honest
+    tokens at low temperatures (5 in 2,000 at T = 0.3, top-p 0.5, measured).
+    """
+    temperature = xp.where(rows.temperature > 0, rows.temperature, 1.0)
+    return xp.clip(slack_logits / (8 * temperature), TOP_P_SLACK_MIN, TOP_P_SLACK_MAX)
+
+
 def exact_support(cut: Borders, logits: Any) -> Any:
     """Bool [n, k]: what the sampler draws from. Ties with the last one are inside, as in vLLM."""
     return (logits >= cut.top_k_logit) & (logits >= cut.top_p_logit)
@@ -87,22 +98,26 @@ def is_lenient(
 ) -> Any:
     """Bool [n]: whether claimed tokens lie in the widened support.
 
-    Within `slack_logits` of top-k's border, and within that of top-p's or within `TOP_P_SLACK` of
-    its mass.
+    Within `slack_logits` of top-k's border, and within that of top-p's or within
+    `mass_slack` of its mass.
     """
     own = claimed_logits[:, None]
     above = xp.where(logits > own, cut.weights, 0.0).sum(axis=1) / cut.mass[:, 0]
     near_k = claimed_logits >= cut.top_k_logit[:, 0] - slack_logits
     near_p = claimed_logits >= cut.top_p_logit[:, 0] - slack_logits
-    return near_k & (near_p | (above < rows.top_p + TOP_P_SLACK))
+    return near_k & (near_p | (above < rows.top_p + mass_slack(rows, slack_logits, xp)))
 
 
-def strict_support(cut: Borders, logits: Any, rows: SamplingRows, slack_logits: float) -> Any:
+def strict_support(
+    cut: Borders, logits: Any, rows: SamplingRows, slack_logits: float, xp: Any
+) -> Any:
     """Bool [n, k]: the narrowed support, whose members may challenge.
 
-    Clear of every border by `slack_logits` and of top-p's mass by `TOP_P_SLACK`. Empty where the
+    Clear of every border by `slack_logits` and of top-p's mass by `mass_slack`. Empty where the
     whole support is a near tie: then nothing challenges.
     """
     top_p = rows.top_p[:, None]
     clear = (logits > cut.top_k_logit + slack_logits) & (logits > cut.top_p_logit + slack_logits)
-    return clear & ((cut.mass_above < top_p - TOP_P_SLACK) | (top_p >= 1))
+    return clear & (
+        (cut.mass_above < top_p - mass_slack(rows, slack_logits, xp)[:, None]) | (top_p >= 1)
+    )

@@ -15,6 +15,7 @@ from subnet.core.verification.support import (
     borders,
     exact_support,
     is_lenient,
+    mass_slack,
     strict_support,
 )
 
@@ -70,7 +71,7 @@ def test_a_tie_at_the_border_is_tolerated_but_does_not_challenge():
     cut = borders(logits, rows, 1000, np)
     lenient = [bool(is_lenient(cut, logits, logits[:, i], rows, SLACK, np)[0]) for i in range(4)]
     assert lenient == [True, True, True, False]
-    assert strict_support(cut, logits, rows, SLACK).tolist() == [[True, False, False, False]]
+    assert strict_support(cut, logits, rows, SLACK, np).tolist() == [[True, False, False, False]]
 
 
 def test_mass_slack_spares_a_token_that_top_p_just_missed():
@@ -81,11 +82,16 @@ def test_mass_slack_spares_a_token_that_top_p_just_missed():
         assert bool(is_lenient(cut, logits, logits[:, 2], rows, SLACK, np)[0]) is spared
 
 
+def test_the_colder_the_more_mass_slack():
+    assert mass_slack(rows_of(temperature=2.0), 0.1, np).tolist() == [0.02]
+    assert mass_slack(rows_of(temperature=0.1), 0.1, np)[0] == pytest.approx(0.125)
+
+
 def test_a_vocabulary_smaller_than_top_k_has_no_border():
     logits = np.array([[1.0, 0.0, -5.0]])
     rows = rows_of(top_k=64)
     cut = borders(logits, rows, 3, np)
-    assert strict_support(cut, logits, rows, SLACK).all()
+    assert strict_support(cut, logits, rows, SLACK, np).all()
 
 
 def test_the_seeded_choice_has_margin_zero_and_every_other_token_a_positive_one():
