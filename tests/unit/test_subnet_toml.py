@@ -1,0 +1,45 @@
+"""`subnet.toml` is the manual of all knobs: complete, and true to the code's defaults."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from subnet.config import ConfigError, Settings, load_settings
+
+FILE = Path(__file__).parents[2] / "subnet.toml"
+
+
+def test_the_file_says_exactly_what_the_code_would_do_without_it():
+    assert load_settings(FILE, environ={}) == Settings()
+
+
+def test_every_knob_is_listed():
+    listed = tomllib.loads(FILE.read_text())
+    text = FILE.read_text()
+    missing = [
+        f"{section}.{key}"
+        for section, knobs in Settings().model_dump().items()
+        for key, default in knobs.items()
+        if key not in listed.get(section, {}) and not (default is None and f"# {key} = " in text)
+    ]
+    assert missing == []
+
+
+def test_nothing_is_listed_that_the_code_does_not_know(tmp_path):
+    broken = tmp_path / "subnet.toml"
+    broken.write_text(FILE.read_text().replace("probation_answers", "probation_anwsers"))
+    with pytest.raises(ConfigError, match=r"unknown key scoring.probation_anwsers"):
+        load_settings(broken, environ={})
+
+
+def test_every_plain_knob_says_what_it_is_for():
+    lines = FILE.read_text().splitlines()
+    exempt = ("token_share", "response_share", "profile", "share", "temperature_milli")
+    exempt += ("top_p_milli", "top_k", "wallet_path", "]", '"')
+    bare = [
+        line
+        for line in lines
+        if "=" in line and "#" not in line and not line.strip().startswith(exempt)
+    ]
+    assert bare == []
