@@ -117,6 +117,9 @@ class Registry:
             return self._type("", b"\x02" + self.ref(arguments[0]))
         if outer == "Compact":
             return self._type("", b"\x06" + self.ref(arguments[0]))
+        if outer == "BTreeMap":
+            pairs = self._fields((f"Vec<({inner})>",))
+            return self._type(outer, b"\x00" + pairs, list(zip("KV", arguments, strict=True)))
         cases = {
             "Option": {"None": Variant(0), "Some": Variant(1, tuple(arguments))},
             "Result": {"Ok": Variant(0, (arguments[0],)), "Err": Variant(1, (arguments[-1],))},

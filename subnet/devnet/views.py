@@ -259,6 +259,33 @@ def get_stake_info_for_coldkeys(reader: Reader, coldkeys: list[str]) -> list[lis
     return [[coldkey, get_stake_info_for_coldkey(reader, coldkey)] for coldkey in coldkeys]
 
 
+def get_stake_availability_for_coldkeys(
+    reader: Reader, coldkeys: list[str], subnets: list[int]
+) -> dict[str, dict[int, dict[str, int]]]:
+    """Stake per coldkey and subnet; here none of it is ever locked."""
+    result: dict[str, dict[int, dict[str, int]]] = {}
+    for coldkey in coldkeys:
+        held = dict.fromkeys(subnets, 0)
+        for position in get_stake_info_for_coldkey(reader, coldkey):
+            if position["netuid"] in held:
+                held[position["netuid"]] += position["stake"]
+        result[coldkey] = {
+            netuid: {"total": total, "locked": 0, "available": total}
+            for netuid, total in held.items()
+        }
+    return result
+
+
+def get_root_basket_owed(reader: Reader, coldkey: str) -> int:
+    """Root dividends to claim, in rao: this chain pays none."""
+    return 0
+
+
+def get_root_basket_positions(reader: Reader, coldkey: str) -> list[list[Any]]:
+    """Shares in validators' baskets: this chain has none."""
+    return []
+
+
 def current_alpha_price(reader: Reader, netuid: int) -> int:
     """TAO for one alpha, in rao."""
     return staking.ALPHA_PRICE_RAO
@@ -316,6 +343,9 @@ VIEWS: dict[str, View] = {
     "StakeInfoRuntimeApi_get_stake_info_for_hotkey_coldkey_netuid": (
         get_stake_info_for_hotkey_coldkey_netuid
     ),
+    "StakeInfoRuntimeApi_get_stake_availability_for_coldkeys": get_stake_availability_for_coldkeys,
+    "BetaBasketRuntimeApi_get_root_basket_owed": get_root_basket_owed,
+    "BetaBasketRuntimeApi_get_root_basket_positions": get_root_basket_positions,
     "SwapRuntimeApi_current_alpha_price": current_alpha_price,
     "SwapRuntimeApi_current_alpha_price_all": current_alpha_price_all,
     "SwapRuntimeApi_sim_swap_tao_for_alpha": sim_swap_tao_for_alpha,

@@ -146,6 +146,14 @@ APIS: dict[str, dict[str, Api]] = {
             "Option<StakeInfo>",
             {"hotkey_account": "AccountId", "coldkey_account": "AccountId", "netuid": "u16"},
         ),
+        "get_stake_availability_for_coldkeys": Api(
+            "BTreeMap<AccountId,BTreeMap<u16,StakeAvailability>>",
+            {"coldkeys": "Vec<AccountId>", "netuids": "Vec<u16>"},
+        ),
+    },
+    "BetaBasketRuntimeApi": {
+        "get_root_basket_owed": Api("u64", {"coldkey": "AccountId"}),
+        "get_root_basket_positions": Api("Vec<(AccountId,u64,u64)>", {"coldkey": "AccountId"}),
     },
     "SwapRuntimeApi": {
         "current_alpha_price": Api("u64", {"netuid": "u16"}),

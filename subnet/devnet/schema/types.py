@@ -335,6 +335,7 @@ NAMED: dict[str, Named] = {
             "is_registered": "bool",
         }
     ),
+    "StakeAvailability": Struct(dict.fromkeys(("total", "locked", "available"), "Compact<u64>")),
     "SimSwapResult": Struct(
         dict.fromkeys(
             (
