@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from bittensor.keyfiles import Keypair
 
@@ -184,3 +185,25 @@ async def running_miner(
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+
+
+def make_tiny_model(folder: Path, seed: int = 0) -> Path:
+    """A randomly initialised Llama that ends its answers after about 30 tokens."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=512,
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=128,
+        initializer_range=0.12,
+        eos_token_id=list(range(16)),
+        dtype="float32",
+    )
+    LlamaForCausalLM(config).float().save_pretrained(folder)
+    return folder

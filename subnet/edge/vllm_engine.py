@@ -260,7 +260,12 @@ class VllmEngine:
 
     def _die(self, error: EngineError) -> None:
         self._death = error
-        for stream in self._streams.values():
+        waiting = list(self._streams.values())
+        while not self._inbox.empty():
+            message = self._inbox.get()
+            if isinstance(message, tuple):
+                waiting.append(message[1])
+        for stream in waiting:
             stream.fail(error)
         for watcher in self._watchers:
             if not watcher.done():
