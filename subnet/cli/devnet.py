@@ -12,7 +12,7 @@ from subnet.cli.exits import UsageError, run_process
 from subnet.devnet.genesis import dev_accounts
 from subnet.devnet.params import RAO_PER_TAO, DevnetParams
 from subnet.devnet.server import run_devnet
-from subnet.devnet.store import StoreVersionError
+from subnet.devnet.store import StoreError
 
 
 def devnet(
@@ -49,8 +49,8 @@ def _run(host: str, port: int, state: Path, block_time: float, tempo: int) -> No
                 on_listening=lambda endpoint: _greet(endpoint, state, params),
             )
         )
-    except StoreVersionError as error:
-        raise UsageError(f"{error}; choose another --state file or remove this one") from error
+    except StoreError as error:
+        raise UsageError(f"{error}; choose another --state file") from error
     except OSError as error:
         raise UsageError(
             f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}"

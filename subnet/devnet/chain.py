@@ -61,7 +61,7 @@ class Chain:
     """One devnet over one file. Call `produce` once per block time."""
 
     def __init__(self, path: Path, params: DevnetParams, now_ms: int) -> None:
-        """Open the file or begin a new chain. Raises StoreVersionError for an unfit file."""
+        """Open the file or begin a new chain. Raises StoreError for an unfit file."""
         self.params = params
         self.metadata: Metadata = build_metadata(params.block_time_ms)
         self.shield = Shield()

@@ -37,7 +37,7 @@ async def run_devnet(
     """Run a devnet until `stop` is set or the process is asked to end.
 
     Port 0 takes any free port; `on_listening` is told the endpoint. Raises OSError when the port
-    is taken, StoreVersionError when the file is of another version.
+    is taken, StoreError when the file cannot be used.
     """
     stop = stop or asyncio.Event()
     if handle_signals:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 STORE_VERSION = 1
+_BUSY_SECONDS = 1.0
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE state (
@@ -28,8 +29,16 @@ CREATE TABLE blocks (
 Key = tuple[Any, ...]
 
 
-class StoreVersionError(Exception):
+class StoreError(Exception):
+    """The file cannot be used."""
+
+
+class StoreVersionError(StoreError):
     """The file was written by another version of the devnet, or is not a devnet file at all."""
+
+
+class StoreInUseError(StoreError):
+    """Another process has the file open."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,9 @@ class Store:
     """The only reader and writer of a devnet's file. Not for use from several threads."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file. Raises StoreVersionError for a file of another version."""
+        """Open or create the file. Raises StoreVersionError and StoreInUseError."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
         try:
             self._open(path)
         except BaseException:
@@ -61,6 +70,8 @@ class Store:
 
     def _open(self, path: Path) -> None:
         try:
+            # Two nodes on one file would each overwrite what the other believes.
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -68,6 +79,8 @@ class Store:
                 self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
                 self._db.execute(f"PRAGMA user_version={STORE_VERSION}")
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            raise StoreInUseError(f"{path} cannot be opened: {error}") from error
         except sqlite3.DatabaseError as error:
             raise StoreVersionError(f"{path} is not a devnet file: {error}") from error
         if found != STORE_VERSION:

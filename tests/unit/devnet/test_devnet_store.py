@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from subnet.devnet.state import RECENT_BLOCKS_MAX, State
-from subnet.devnet.store import Block, Store, StoreVersionError
+from subnet.devnet.store import Block, Store, StoreInUseError, StoreVersionError
 
 
 def block(number: int) -> Block:
@@ -34,6 +34,14 @@ def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(StoreVersionError):
         Store(path)
     assert path.read_text().startswith("not a database")
+
+
+def test_a_file_has_one_writer(tmp_path: Path) -> None:
+    first = Store(tmp_path / "chain.sqlite")
+    with pytest.raises(StoreInUseError):
+        Store(tmp_path / "chain.sqlite")
+    first.close()
+    Store(tmp_path / "chain.sqlite").close()
 
 
 def test_the_past_reads_the_same_from_memory_and_from_the_file(tmp_path: Path) -> None:
