@@ -5,6 +5,7 @@ LOCK ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(LOCK)
+export PROMPT
 
 .PHONY: help setup demo test test-fast check format bench-miner clean
 
@@ -18,7 +19,7 @@ $(READY): requirements/$(LOCK).lock.txt requirements/dev.lock.txt pyproject.toml
 	@touch $@
 
 demo: $(READY) ## the whole subnet on this machine: chain, miners, validator (PROMPT="..." asks it something)
-	@$(BIN)/assay demo $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)
+	@$(BIN)/assay demo $${PROMPT:+--prompt "$$PROMPT"} $(ARGS)
 
 test: $(READY) ## unit, property, golden and end-to-end tests with real vLLM
 	@$(BIN)/python -m pytest -m "not long" $(ARGS)

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from subnet.cli import lab
+from subnet.cli import devnet, lab, status
 from subnet.cli.exits import run_process
+
+ROOT = Path(__file__).parents[2]
 
 app = typer.Typer(
     name="assay",
@@ -42,6 +44,9 @@ def demo(
     folder: Annotated[
         Path, typer.Option(help="Wallets, logs, state and report.json; emptied at the start.")
     ] = Path(".demo"),
+    model: Annotated[
+        Path, typer.Option(help="The release; a weaker checkpoint lies beside it in <model>-weak.")
+    ] = ROOT / "assets" / "tiny",
     verifier: Annotated[
         bool,
         typer.Option(help="--no-verifier switches the margin check off: watch the cheats earn."),
@@ -60,9 +65,14 @@ def demo(
             behaviours=tuple(deal.split(",")),
             epochs=epochs,
             folder=folder,
+            model=model,
             is_margin_checked=verifier,
         )
     )
+
+
+app.command()(devnet.devnet)
+app.command()(status.status)
 
 
 def main() -> None:
