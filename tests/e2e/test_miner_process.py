@@ -1,0 +1,117 @@
+"""The miner as a process: what can be mended is one line and code 2; stopping is clean."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bittensor.wallet import Wallet
+
+from subnet.edge.miner_client import HttpMinerClient
+from subnet.edge.miner_server import bind_socket
+from subnet.edge.release_files import load_release
+from subnet.edge.system import SystemClock
+from subnet.ports import Endpoint
+from tests.miner_support import CALLER, MINER, make_request, make_tiny_model
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+ROOT = Path(__file__).parents[2]
+DEAD_CHAIN = "ws://127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def wallets(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wallets")
+    Wallet("miner", "default", str(folder)).create_new_hotkey(
+        use_password=False, overwrite=True, suppress=True
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def run_miner(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "neurons" / "miner.py"), *flags],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        env={**os.environ, "ASSAY_CHAIN__TIMEOUT_SECONDS": "2", **environment},
+    )
+
+
+def test_whatever_the_operator_can_mend_is_one_line_and_code_2(wallets, model, tmp_path):
+    taken = bind_socket("127.0.0.1", 0)
+    taken.listen()
+    busy = str(taken.getsockname()[1])
+    known = ["--network", DEAD_CHAIN, "--wallet", "miner", "--wallet-path", str(wallets)]
+    good = [*known, "--model", str(model), "--port", "0"]
+    misspelt = tmp_path / "subnet.toml"
+    misspelt.write_text("[miner]\nprot = 8091\n")
+    cases = {
+        "no hotkey": ["--wallet", "nobody", "--wallet-path", str(wallets), "--model", str(model)],
+        "no model folder": [*known, "--model", str(tmp_path / "nothing")],
+        "is busy": [*known, "--model", str(model), "--port", busy],
+        "127.0.0.1:9": good,
+        "refused": [*good, "--vllm", "quantization=fp8"],
+        "key=value": [*good, "--vllm", "quantization"],
+        "--external-host": [*good, "--host", "0.0.0.0"],
+        "prot": [*good, "--config", str(misspelt)],
+        "miner.port": [*good, "--port", "99999"],
+    }
+    with taken:
+        for words, flags in cases.items():
+            done = run_miner(*flags)
+            assert done.returncode == 2, (words, done.stderr)
+            errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+            assert len(errors) == 1, done.stderr
+            assert words in errors[0]
+            assert "Traceback" not in done.stderr
+
+
+async def ask_while_stopping(process: subprocess.Popen[str], port: int, digest: str):
+    endpoint = Endpoint(MINER.hotkey, "127.0.0.1", port)
+    async with HttpMinerClient(CALLER, SystemClock(), allow_private=True) as client:
+        first = await client.infer(endpoint, make_request(release_digest=digest))
+        request = make_request(tokens_max=120, timeout_ms=20_000, release_digest=digest)
+        asking = asyncio.create_task(client.infer(endpoint, request))
+        await asyncio.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        return first, await asking
+
+
+@pytest.mark.engine
+def test_a_miner_serves_and_stops_cleanly_in_the_middle_of_a_stream(model):
+    """The benchmark's own server role: the whole composition but for the chain."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, str(ROOT / "scripts" / "bench_miner.py"), "--role", "ours"),
+            *("--model", str(model), "--streams", "4"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        port = json.loads(next(line for line in process.stdout if line.startswith("{")))["port"]
+        first, last = asyncio.run(
+            ask_while_stopping(process, port, load_release(str(model)).digest())
+        )
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert first.fault is None
+    assert last.fault is None or last.rejection_reason == "STOPPING"
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
