@@ -1,13 +1,14 @@
 """Composition of a validator: settings -> wallet, release, chain, referee, memory -> one process.
 
-What can fail fast does so first: a wrong wallet must not cost a minute of loading weights.
+What can fail fast does so first: a wrong wallet must not cost a minute of loading weights, nor
+the seconds that importing torch takes.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import bittensor as bt
 import uvloop
@@ -24,8 +25,6 @@ from subnet.edge.miner_client import HttpMinerClient
 from subnet.edge.release_files import ReleaseFiles, load_release_files
 from subnet.edge.system import SystemClock, random_bytes, run_until_stopped
 from subnet.edge.telemetry import set_up_logging
-from subnet.edge.tokenizer import HubTokenizer
-from subnet.edge.torch_referee import TorchReferee, UnsupportedModelError
 from subnet.edge.validator_store import Rules, SqliteValidatorStore
 from subnet.edge.wallets import load_wallet
 from subnet.ports import Chain, ChainError, Tokenizer
@@ -36,6 +35,9 @@ from subnet.roles.roster import Roster
 from subnet.roles.supervisor import Supervisor
 from subnet.roles.validator import run_loops
 from subnet.roles.weight_setter import WeightSetter
+
+if TYPE_CHECKING:
+    from subnet.edge.torch_referee import TorchReferee
 
 CALIBRATION_FILE: Final = "calibration.json"
 CANARY_ANSWERS: Final = 4
@@ -57,7 +59,7 @@ def run_validator(settings: Settings, prompts: Sequence[str] = ()) -> None:
     )
     files = load_release_files(chosen.model, chosen.revision, chosen.dtype, chosen.runtime)
     table = load_calibration(settings, files)
-    tokenizer = HubTokenizer(files.folder)
+    tokenizer = load_tokenizer(files)
     _assert_prompts_fit(prompts, tokenizer, files, settings)
     signer = HotkeySigner(wallet.hotkey)
     identity = {
@@ -96,11 +98,28 @@ def load_calibration(settings: Settings, files: ReleaseFiles) -> CalibrationTabl
             f"{path} was measured for release {table.provenance.release_digest[:12]}, not for "
             f"{files.release.digest()[:12]} ({files.folder}); {how}"
         )
+    for choice in settings.draws.sampling:
+        if table.bounds(choice.temperature_milli, choice.top_p_milli, 1) is None:
+            raise ConfigError(
+                f"draws.sampling: temperature_milli {choice.temperature_milli} with top_p_milli "
+                f"{choice.top_p_milli} lies outside {path}, so its answers could not be judged"
+            )
     return table
 
 
-def make_referee(settings: Settings, files: ReleaseFiles, table: CalibrationTable) -> TorchReferee:
+def load_tokenizer(files: ReleaseFiles) -> Tokenizer:
+    """The release's tokenizer. Raises ConfigError."""
+    from subnet.edge.tokenizer import HubTokenizer
+
+    return HubTokenizer(files.folder)
+
+
+def make_referee(
+    settings: Settings, files: ReleaseFiles, table: CalibrationTable
+) -> "TorchReferee":
     """The referee with the release's weights loaded. Raises ConfigError."""
+    from subnet.edge.torch_referee import TorchReferee, UnsupportedModelError
+
     try:
         return TorchReferee(
             files.folder,
@@ -113,7 +132,7 @@ def make_referee(settings: Settings, files: ReleaseFiles, table: CalibrationTabl
         raise ConfigError(f"cannot load {files.folder} into the referee: {error}") from error
 
 
-def make_canary(referee: TorchReferee, tokenizer: Tokenizer) -> Canary:
+def make_canary(referee: "TorchReferee", tokenizer: Tokenizer) -> Canary:
     """Answers sampled from the referee's own weights, honestly and claimed under other seeds."""
     asked = [
         Claim(
