@@ -7,6 +7,7 @@ start, and the epoch passes while they load.
 import asyncio
 import random
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -23,7 +24,6 @@ from subnet.cli.processes import ChildFailedError, Children
 from subnet.cli.status import StatusReport, read_status
 from subnet.config import ChainSettings
 from subnet.edge.bittensor_chain import BittensorChain
-from subnet.edge.wallets import load_wallet
 from subnet.lab.behaviours import BEHAVIOURS
 
 BLOCK_SECONDS: Final = 0.5
@@ -60,18 +60,29 @@ class MinerPlan:
 
 def run_demo(options: DemoOptions) -> None:
     """Run it; Ctrl-C ends it early and cleanly. Raises UsageError for what the user can mend."""
-    unknown = sorted(set(options.behaviours) - set(BEHAVIOURS))
-    if unknown or not options.behaviours:
-        raise UsageError(
-            f"--deal: unknown behaviour {', '.join(unknown)}; known: {', '.join(BEHAVIOURS)}"
-        )
+    _assert_usable(options)
     view = DemoView()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         asyncio.run(_run(options, view))
     except KeyboardInterrupt:
         view.say("stopped; every process of the demo has ended")
     except ChildFailedError as error:
         raise UsageError(str(error)) from error
+
+
+def _assert_usable(options: DemoOptions) -> None:
+    unknown = sorted(set(options.behaviours) - set(BEHAVIOURS))
+    if unknown:
+        raise UsageError(
+            f"--deal: unknown behaviour {', '.join(unknown)}; known: {', '.join(BEHAVIOURS)}"
+        )
+    needed = [options.model]
+    if "weaker" in options.behaviours:
+        needed.append(options.model.with_name(f"{options.model.name}-weak"))
+    for folder in needed:
+        if not (folder / "config.json").is_file():
+            raise UsageError(f"--model: no model in {folder}; `make demo` uses the shipped one")
 
 
 def deal_behaviours(behaviours: tuple[str, ...], seed: int) -> list[str]:
@@ -107,7 +118,7 @@ async def _run(options: DemoOptions, view: DemoView) -> None:
         state_path = options.folder / "validator.sqlite"
         _start_validator(children, options, url, subnet, wallets, state_path, prompt)
         names = dict(zip(subnet.miner_hotkeys, (plan.name for plan in plans), strict=True))
-        status = await _watch(url, subnet, wallets, state_path, children, options, view, names)
+        status = await _watch(url, subnet.netuid, state_path, children, options, view, names)
     miners = [
         NamedMiner(plan.name, plan.behaviour, hotkey)
         for plan, hotkey in zip(plans, subnet.miner_hotkeys, strict=True)
@@ -120,8 +131,7 @@ async def _run(options: DemoOptions, view: DemoView) -> None:
 
 async def _watch(
     url: str,
-    subnet: DemoSubnet,
-    wallets: Path,
+    netuid: int,
     state_path: Path,
     children: Children,
     options: DemoOptions,
@@ -130,8 +140,7 @@ async def _watch(
 ) -> StatusReport:
     """Show the live table until enough epochs have passed since the first accepted weights."""
     deadline = time.monotonic() + RUN_SECONDS_MAX
-    settings = ChainSettings(network=url, netuid=subnet.netuid)
-    chain = await BittensorChain.connect(settings, load_wallet(wallets, "validator", "default"))
+    chain = await BittensorChain.connect(ChainSettings(network=url, netuid=netuid))
     try:
         with view.live(names) as show:
             while True:
@@ -157,12 +166,15 @@ def _too_slow(status: StatusReport, options: DemoOptions) -> str:
 
 
 def _is_finished(status: StatusReport, options: DemoOptions) -> bool:
-    return (
-        status.epochs >= options.epochs
-        and len(status.miners) == len(options.behaviours)
-        and all(miner.audited >= AUDITED_ANSWERS_MIN for miner in status.miners)
-        and status.answers != ()
-    )
+    """Enough epochs and audits, and the user answered; or nobody left who could be paid."""
+    miners = status.miners
+    if len(miners) < len(options.behaviours):
+        return False
+    if any(miner.audited < AUDITED_ANSWERS_MIN for miner in miners):
+        return False
+    if all(miner.state == "closed" for miner in miners):
+        return True
+    return status.epochs >= options.epochs and status.answers != ()
 
 
 def _prepare_folder(folder: Path) -> None:

@@ -38,8 +38,9 @@ class DemoReport:
     """Since the first accepted weights."""
     miners: tuple[MinerReport, ...]
     prompt: str
-    answer: str
-    answered_by: str
+    answer: str | None
+    """None when no miner could be trusted with the prompt."""
+    answered_by: str | None
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -61,7 +62,7 @@ def build_report(
     """Join what the validator and the chain say with what was dealt."""
     rows = {row.hotkey: row for row in status.miners}
     names = {miner.hotkey: miner.name for miner in miners}
-    answer = next(one for one in status.answers if one.prompt == prompt)
+    answer = next((one for one in status.answers if one.prompt == prompt), None)
     return DemoReport(
         seed=seed,
         block=status.block,
@@ -83,6 +84,6 @@ def build_report(
             for miner in miners
         ),
         prompt=prompt,
-        answer=answer.answer,
-        answered_by=names.get(answer.hotkey, answer.hotkey),
+        answer=answer.answer if answer else None,
+        answered_by=names[answer.hotkey] if answer else None,
     )

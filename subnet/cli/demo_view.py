@@ -53,6 +53,9 @@ class DemoView:
                 highlight=False,
             )
         self._console.print(f"\n[bold]You asked:[/] {escape(report.prompt)}", highlight=False)
-        self._console.print(
-            f"[bold]{report.answered_by} answered:[/] {escape(report.answer)}", highlight=False
-        )
+        if report.answer is None:
+            self._console.print("Nobody answered: no miner earned the trust to be asked.")
+        else:
+            self._console.print(
+                f"[bold]{report.answered_by} answered:[/] {escape(report.answer)}", highlight=False
+            )

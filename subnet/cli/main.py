@@ -1,6 +1,6 @@
 """The `assay` command: every verb that is not a neuron.
 
-Heavy libraries are imported by the verb that needs them, so that `--help` answers at once.
+Engines are imported by the verb that needs them, so that `--help` does not wait for torch.
 """
 
 from pathlib import Path

@@ -149,32 +149,36 @@ def emission_since_start(epochs: Sequence[EpochRecord]) -> dict[str, int]:
     return total
 
 
-def status_table(
-    report: StatusReport, names: Mapping[str, str] | None = None, *, with_why: bool = False
-) -> Table:
-    """The report as a table; `names` replaces hotkeys by something shorter."""
+def status_table(report: StatusReport, names: Mapping[str, str] | None = None) -> Table:
+    """The report as a table.
+
+    `names` replaces hotkeys by something shorter, and drops what such a reader does not need, so
+    that the table fits 80 columns.
+    """
     table = Table(
         title=f"block {report.block}   epochs since first weights: {report.epochs}",
         title_justify="left",
-        expand=False,
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold underline",
     )
-    for column in ("miner", "uid", "state"):
+    identity = ("miner",) if names else ("miner", "uid", "state")
+    for column in identity:
         table.add_column(column, no_wrap=True)
     for column in COLUMNS:
         table.add_column(column, justify="right", no_wrap=True)
-    if with_why:
-        table.add_column("why", min_width=30)
     for miner in report.miners:
         name = (names or {}).get(miner.hotkey, f"{miner.hotkey[:8]}..")
         figures = [render(miner) for render in COLUMNS.values()]
         colour = {"closed": "red", "doubted": "yellow", "paid": "green"}.get(miner.state, "")
-        why = [miner.why] if with_why else []
-        table.add_row(name, str(miner.uid), miner.state, *figures, *why, style=colour)
+        known = (name, str(miner.uid), miner.state)[: len(identity)]
+        table.add_row(*known, *figures, style=colour)
     return table
 
 
 COLUMNS: dict[str, Callable[[MinerStatus], str]] = {
-    "requests": lambda miner: str(miner.requests),
+    "asked": lambda miner: str(miner.requests),
     "audited": lambda miner: str(miner.audited),
     "quality": lambda miner: _share(miner.quality_ppm / PPM),
     "latency": lambda miner: _share(miner.latency_ppm / PPM),
@@ -209,7 +213,9 @@ def status(
         typer.echo(report.to_json())
         return
     console = Console()
-    console.print(status_table(report, with_why=True))
+    console.print(status_table(report))
+    for miner in report.miners:
+        console.print(f"[bold]uid {miner.uid}[/] {miner.why}.", highlight=False)
     for answer in report.answers:
         console.print(f"[bold]{answer.hotkey}[/] answered {answer.prompt!r}:\n{answer.answer}")
 
