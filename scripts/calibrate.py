@@ -37,6 +37,7 @@ from subnet.core.verification.calibration import (
     Provenance,
     bucket_counts,
     fitted_band,
+    numeric_noise,
     scaled_edges,
 )
 from subnet.core.verification.claim import Claim, ClaimScore
@@ -196,12 +197,6 @@ def score(
     return scores
 
 
-def measured_sigma(scores: Sequence[ClaimScore]) -> float:
-    """Root mean square of engine minus referee raw log-probability."""
-    gaps = np.concatenate([found.logprob_gaps for found in scores])
-    return float(np.sqrt(np.mean(gaps**2)))
-
-
 def counts_per_band(
     answers: Sequence[Answer], edges: Sequence[float]
 ) -> dict[tuple[int, int], tuple[int, ...]]:
@@ -271,8 +266,9 @@ def calibrate(release_dir: Path, prompts: int, seed: int, console: Console) -> C
         dtype = files.release.dtype
         pilot = claims[:: max(1, len(claims) // PILOT_ANSWERS)]
         bar = Bar(progress, "numeric noise", len(pilot))
-        sigma = measured_sigma(score(files.folder, dtype, pilot, params.slack_logits_min, bar))
-        slack = max(params.slack_logits_min, params.sigma_slack * sigma)
+        noise = score(files.folder, dtype, pilot, params.slack_logits_min, bar)
+        gaps = np.concatenate([found.logprob_gaps for found in noise])
+        sigma, slack = numeric_noise(gaps, params)
         bar = Bar(progress, "margins", len(claims))
         scores = score(files.folder, dtype, claims, slack, bar)
     answers = [

@@ -35,8 +35,12 @@ class CalibrationParams(_Frozen):
     """Probability that any bound of the table lies below the truth."""
     safety_factor: float = 1.5
     """On top of the confidence bound, against drift between hosts."""
-    sigma_slack: float = 6.0
-    """Border blur of the support, in sigmas."""
+    slack_quantile: float = 0.999
+    """Border blur of the support: `slack_factor` times this quantile of the numeric noise.
+
+    A quantile, as the noise has a heavy tail: nearly none where the model is certain.
+    """
+    slack_factor: float = 2.0
     slack_logits_min: float = 0.05
 
 
@@ -84,8 +88,9 @@ class CalibrationTable(_Frozen):
 
     noise: Literal["murmur3-gumbel-v1"] = "murmur3-gumbel-v1"
     sigma_logits: float
-    """Standard deviation of engine minus referee raw log-probability."""
+    """Root mean square of engine minus referee raw log-probability."""
     slack_logits: float
+    """How far the support's borders are blurred (`support`)."""
     edges_logits: tuple[float, ...]
     context_tokens_max: int
     """Longest prompt plus answer that was measured."""
@@ -123,6 +128,13 @@ def _around(value: int, points: set[int]) -> set[int]:
     below = [point for point in points if point <= value]
     above = [point for point in points if point >= value]
     return {max(below), min(above)} if below and above else set()
+
+
+def numeric_noise(gaps: npt.ArrayLike, params: CalibrationParams) -> tuple[float, float]:
+    """(sigma, slack), both in logits, from |engine - referee| raw log-probabilities."""
+    found = np.asarray(gaps, dtype=np.float64)
+    slack = params.slack_factor * float(np.quantile(found, params.slack_quantile))
+    return float(np.sqrt(np.mean(found**2))), max(params.slack_logits_min, slack)
 
 
 def scaled_edges(sigma_logits: float) -> tuple[float, ...]:

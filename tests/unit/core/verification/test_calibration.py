@@ -13,6 +13,7 @@ from subnet.core.verification.calibration import (
     Provenance,
     bucket_counts,
     fitted_band,
+    numeric_noise,
     scaled_edges,
     upper_bound,
 )
@@ -105,6 +106,12 @@ def test_a_margin_on_an_edge_belongs_to_the_lower_bucket():
 def test_edges_widen_with_the_noise_of_the_release_but_never_narrow():
     assert scaled_edges(0.001) == BASE_EDGES_LOGITS
     assert scaled_edges(0.02) == pytest.approx([2 * edge for edge in BASE_EDGES_LOGITS])
+
+
+def test_the_slack_follows_the_tail_of_the_noise_and_sigma_its_mean_square():
+    gaps = np.concatenate([np.zeros(9_000), np.full(1_000, 0.1)])
+    assert numeric_noise(gaps, PARAMS) == pytest.approx((0.1 * math.sqrt(0.1), 0.2))
+    assert numeric_noise(np.zeros(10), PARAMS) == (0.0, PARAMS.slack_logits_min)
 
 
 def test_a_calibrated_point_has_its_own_bounds():

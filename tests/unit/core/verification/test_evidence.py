@@ -79,6 +79,14 @@ def test_cheating_in_one_answer_of_twenty_is_caught():
     assert sorted(found)[10] <= 80
 
 
+def test_a_bet_on_rare_cheating_loses_little_on_an_honest_answer():
+    rare = Bet(token_share=0.5, response_share=0.05, profile=FOREIGN)
+    params = EvidenceParams(bets=(rare,))
+    loud = update(fresh_state(params), (0, 0, 0, 40), P0, params)
+    later = update(loud, (64, 0, 0, 0), P0, params)
+    assert log_evidence(loud) + math.log(0.95) <= log_evidence(later) < log_evidence(loud)
+
+
 def test_one_token_answers_carry_evidence():
     assert responses_to_alarm(FOREIGN, 1, 1, 200) is not None
 

@@ -51,6 +51,7 @@ def test_the_context_window_ends_an_answer_before_tokens_max_does():
         ((100, 2), "stop", StructuralFault.TOKEN_OUTSIDE_VOCABULARY),
         ((-1, 2), "stop", StructuralFault.TOKEN_OUTSIDE_VOCABULARY),
         ((2, 7, 3), "stop", StructuralFault.STOP_SKIPPED),
+        ((7, 2, 3), "stop", StructuralFault.STOP_SKIPPED),
         ((7, 2, 8, 9, 10), "length", StructuralFault.STOP_SKIPPED),
         ((7, 8), "stop", StructuralFault.STOP_WITHOUT_STOP_TOKEN),
         ((7, 8, 9, 10, 2), "length", StructuralFault.LENGTH_WITH_STOP_TOKEN),
