@@ -181,8 +181,16 @@ def test_a_caught_miner_comes_back_through_probation_after_a_clean_record():
 def test_a_relapse_starts_the_way_back_over():
     closure = GateClosure(reason="ALARM", detail="", at_ns=0, clean_answers=100)
     standing = fresh().model_copy(update={"closure": closure})
-    standing = audited(audited(standing, FOREIGN), FOREIGN)
+    assert audited(standing).closure.clean_answers == 101
+    standing = audited(standing, FOREIGN)
     assert standing.closure.clean_answers == 0
+
+
+def test_a_doubtful_answer_is_not_verified_and_teaches_nothing_about_quality():
+    before = lived([("audit", 0.5)] * 5)
+    after = audited(before, FOREIGN, grade=1.0)
+    assert (after.audited, after.verified) == (6, 5)
+    assert after.quality == before.quality
 
 
 @given(times, st.integers(0, 10**9))

@@ -155,8 +155,9 @@ def test_a_users_prompt_is_tried_on_another_miner_after_a_fault(live):
         async def infer_or_fail(endpoint, request):
             text = bytes(t - 100 for t in request.prompt_token_ids)
             miner = subnet.client.miners[endpoint.hotkey]
-            if text == b"mine" and endpoint.hotkey == miner_hotkey(1):
-                miner.behaviour = "times out"
+            if text != b"mine" or endpoint.hotkey != miner_hotkey(1):
+                return await infer(endpoint, request)
+            miner.behaviour = "breaks"
             try:
                 return await infer(endpoint, request)
             finally:
@@ -165,9 +166,12 @@ def test_a_users_prompt_is_tried_on_another_miner_after_a_fault(live):
         subnet.client.infer = infer_or_fail
         await asyncio.sleep(10_000)
 
-    subnet = live("honest", "honest", prompts=["mine"], before=fail_on_users)
+    subnet = live(
+        "slow", "honest", prompts=["mine"], before=fail_on_users, validator={"epochs_max": 8}
+    )
     (prompt,) = subnet.store.prompts()
-    assert prompt.answered_by == miner_hotkey(0)
+    assert standing(subnet, 1).faults["BROKEN_STREAM"] > 0
+    assert prompt.answered_by == miner_hotkey(0), "the best miner failed on it"
 
 
 def test_organic_answers_are_audited_by_a_draw_after_a_later_block(live):
