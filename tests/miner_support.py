@@ -86,6 +86,7 @@ class ScriptedEngine:
         self.aborted = 0
         self.asked = asyncio.Event()
         self.closed_early = asyncio.Event()
+        self.hanging = asyncio.Event()
         self.death = asyncio.Event()
         self.closed = False
 
@@ -98,6 +99,7 @@ class ScriptedEngine:
                 if self.fail_after is not None and done >= self.fail_after:
                     raise EngineError("scripted failure")
                 if self.hang_after is not None and done >= self.hang_after:
+                    self.hanging.set()
                     await asyncio.Event().wait()
                 await asyncio.sleep(0)
                 count = min(self.step_tokens, request.tokens_max - done)

@@ -3,7 +3,7 @@
 import pytest
 
 from protocol.errors import RejectedError, RejectionReason
-from protocol.inference import ChunkLine, EndLine, ErrorLine
+from protocol.inference import ChunkLine, EndLine, ErrorLine, OutputHash
 from subnet.edge.answer_reader import AnswerReader, StreamFaultError
 from subnet.edge.btauth import verify_signature
 from subnet.ports import Fault
@@ -95,7 +95,8 @@ async def test_a_changed_token_or_logprob_is_a_false_claim():
 
 async def test_an_empty_answer_is_a_false_claim():
     request, lines = await honest(tokens_max=1)
-    empty = resigned(lines[-1], output_tokens=0)
+    nothing = OutputHash(request.digest()).hexdigest()
+    empty = resigned(lines[-1], output_tokens=0, output_hash=nothing)
     assert fault_of(request, [empty]) is Fault.FALSE_CLAIM
 
 

@@ -9,7 +9,13 @@ import pytest
 
 from protocol.errors import RejectedError, RejectionReason
 from protocol.handshake import HandshakeResponse
-from protocol.inference import EndLine
+from protocol.inference import (
+    CheckpointLine,
+    EndLine,
+    InferenceRequest,
+    OutputHash,
+    StreamCheckpoint,
+)
 from subnet.edge.miner_client import HttpMinerClient
 from subnet.edge.system import SystemClock
 from subnet.ports import Endpoint, Fault
@@ -159,6 +165,28 @@ async def test_a_redirect_is_not_followed():
         location = b"HTTP/1.1 307 X\r\nlocation: http://127.0.0.1:%d/\r\n\r\n" % target.port
         assert (await ask(says(location))).fault is Fault.BROKEN_STREAM
     assert visits == []
+
+
+async def test_a_compressed_body_is_refused_before_it_is_opened():
+    exchange = await ask(says(OK + b"content-encoding: gzip\r\n\r\n" + BOMB))
+    assert exchange.fault_detail == "the body is compressed"
+
+
+async def test_lines_without_tokens_cannot_go_on_for_ever():
+    async def repeats_itself(body, writer):
+        digest = InferenceRequest.model_validate_json(body).digest()
+        checkpoint = StreamCheckpoint(
+            request_digest=digest, output_tokens=0, running_hash=OutputHash(digest).hexdigest()
+        )
+        signature = MINER.sign(checkpoint.signing_bytes())
+        line = chunked(CheckpointLine(checkpoint=checkpoint, signature=signature).to_bytes())
+        writer.write(CHUNKED)
+        while True:
+            writer.write(line)
+            await writer.drain()
+
+    exchange = await ask(repeats_itself, timeout_ms=60_000)
+    assert exchange.fault_detail == "the stream is longer than its tokens"
 
 
 async def test_a_lie_about_counts_is_a_false_claim():

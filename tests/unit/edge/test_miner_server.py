@@ -216,6 +216,28 @@ async def test_a_hostile_connection_is_ended_and_the_miner_keeps_serving(parts):
         assert (await caller.infer(endpoint, make_request())).fault is None
 
 
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ((HEAD + b"x: " + b"y" * 33_000,), b"head is too large"),
+        ((b"POST /" + b"a" * 33_000,), b"head is too large"),
+        ((HEAD + b"content-length: 2000001\r\n\r\n",), b"BODY_TOO_LARGE"),
+        (
+            (
+                HEAD + b"transfer-encoding: chunked\r\n\r\n",
+                *[b"10000\r\n" + b"x" * 0x10000 + b"\r\n"] * 31,
+            ),
+            b"BODY_TOO_LARGE",
+        ),
+    ],
+    ids=["header", "url", "announced", "chunked"],
+)
+async def test_sizes_are_bounded_by_themselves_not_by_the_clock(parts, words):
+    patient = MinerSettings(read_timeout_seconds=600)
+    async with running_miner(ScriptedEngine(), patient) as endpoint:
+        assert words in await raw(endpoint, *parts)
+
+
 async def test_connections_are_bounded_and_come_free_again():
     async with running_miner(ScriptedEngine(), QUICK) as endpoint, client() as caller:
         opened = [await asyncio.open_connection("127.0.0.1", endpoint.port) for _ in range(8)]
@@ -232,7 +254,7 @@ async def test_a_stopped_server_ends_running_streams_within_its_grace():
     async with client() as caller:
         async with running_miner(engine, settings) as endpoint:
             asking = asyncio.create_task(caller.infer(endpoint, make_request(timeout_ms=60_000)))
-            await engine.asked.wait()
+            await engine.hanging.wait()
         exchange = await asking
         assert (exchange.fault, exchange.rejection_reason) == (Fault.REFUSED, "STOPPING")
         assert len(exchange.token_ids) == 2
