@@ -91,6 +91,7 @@ class MinerSettings(Section):
     """How long an idle connection stays open."""
     stop_grace_seconds: Seconds = 5.0
     """When stopped, running answers may still finish within this time."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class ValidatorSettings(Section):

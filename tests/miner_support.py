@@ -16,6 +16,7 @@ from subnet.edge.btauth import HotkeySigner
 from subnet.edge.miner_server import MinerApp, bind_socket, serve_app
 from subnet.edge.system import SystemClock
 from subnet.ports import (
+    ChainError,
     Endpoint,
     EngineDelta,
     EngineError,
@@ -130,9 +131,11 @@ class StaticChain:
         self.endpoint = endpoint
         self.stake_rao = stake_rao
         self.is_registered = True
+        self.is_away = False
         self.block = 100
 
     async def metagraph(self) -> Metagraph:
+        self._answer()
         rows = [
             Neuron(0, CALLER.hotkey, CALLER.hotkey, None, self.stake_rao, True, 0, 0, 0, 0, 0),
             Neuron(2, STRANGER.hotkey, STRANGER.hotkey, None, 10**15, False, 0, 0, 0, 0, 0),
@@ -143,7 +146,12 @@ class StaticChain:
             )
         return Metagraph(1, self.block, 360, CALLER.hotkey, tuple(rows))
 
+    def _answer(self) -> None:
+        if self.is_away:
+            raise ChainError("scripted silence")
+
     async def publish_endpoint(self, host: str, port: int) -> bool:
+        self._answer()
         self.published.append((host, port))
         self.endpoint = Endpoint(MINER.hotkey, host, port)
         return True

@@ -21,6 +21,7 @@ from subnet.edge.engine_args import parse_engine_arguments
 from subnet.edge.miner_server import MinerApp, bind_socket, serve_app
 from subnet.edge.release_files import ReleaseFiles, load_release_files
 from subnet.edge.system import SystemClock, run_until_stopped
+from subnet.edge.telemetry import set_up_logging
 from subnet.edge.vllm_engine import VllmEngine
 from subnet.edge.wallets import load_wallet
 from subnet.ports import Chain, ChainError, Engine
@@ -56,7 +57,7 @@ def run_miner(
     `engine_arguments` are `key=value` pairs for vLLM. Raises ConfigError, ChainError or
     EngineError for what the operator can mend.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    set_up_logging(settings.miner.log_level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     arguments = parse_engine_arguments(engine_arguments)
     host = external_host(settings.miner)

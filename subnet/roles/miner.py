@@ -95,13 +95,11 @@ class Miner:
     async def run(self, host: str, port: int) -> None:
         """Publish the address and keep the permits fresh, until cancelled. Call `refresh` before.
 
-        Raises EngineError when the engine dies, NotRegisteredError when the hotkey loses its slot,
-        ChainError when the address cannot be published.
+        Raises EngineError when the engine dies, NotRegisteredError when the hotkey loses its slot.
         """
-        await self.publish(host, port)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._engine.failed())
-            group.create_task(self._keep_fresh())
+            group.create_task(self._follow_chain(host, port))
 
     async def refresh(self) -> None:
         """Read permits and stakes. Raises ChainError, NotRegisteredError."""
@@ -126,16 +124,21 @@ class Miner:
         if await self._chain.publish_endpoint(host, port):
             _log.info("published %s:%d on subnet %d", host, port, self._metagraph.netuid)
 
-    async def _keep_fresh(self) -> None:
-        """Refresh for ever. While the chain is away the last known permits stay in force."""
+    async def _follow_chain(self, host: str, port: int) -> None:
+        """Publish once, refresh for ever; while the chain is away the last permits stay."""
+        is_published = False
         while True:
-            await asyncio.sleep(self._settings.metagraph_refresh_seconds)
             try:
+                if not is_published:
+                    await self.publish(host, port)
+                    is_published = True
+                await asyncio.sleep(self._settings.metagraph_refresh_seconds)
                 await self.refresh()
             except NotRegisteredError:
                 raise
             except ChainError as error:
-                _log.warning("the metagraph is stale: %s", error)
+                _log.warning("the chain does not answer, trying again: %s", error)
+                await asyncio.sleep(self._settings.metagraph_refresh_seconds)
 
     # --- requests ----------------------------------------------------------------------------
 

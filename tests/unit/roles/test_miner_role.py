@@ -181,13 +181,18 @@ async def test_a_dead_engine_ends_the_miner():
     assert caught.group_contains(EngineError)
 
 
-async def test_a_lost_registration_ends_the_miner_but_a_silent_chain_does_not():
+async def test_a_silent_chain_is_asked_again_and_a_lost_registration_ends_the_miner():
     chain = StaticChain()
     settings = MinerSettings(metagraph_refresh_seconds=0.01)
     miner = await make_miner(ScriptedEngine(), chain, settings=settings)
-    running = asyncio.create_task(miner.run("127.0.0.1", 1))
+    chain.is_away = True
+    running = asyncio.create_task(miner.run("10.0.0.1", 1))
     await asyncio.sleep(0.05)
     assert not running.done()
+    assert isinstance((await lines_of(miner, make_request()))[-1], EndLine)
+    chain.is_away = False
+    await asyncio.sleep(0.05)
+    assert chain.published == [("10.0.0.1", 1)]
     chain.is_registered = False
     with pytest.raises(ExceptionGroup) as caught:
         await running
