@@ -212,7 +212,7 @@ def _row_of(
 
 
 def _altering(params: SamplingParams) -> dict[str, Any]:
-    """Parameters that change logits before or after us, with a truthy value when in use."""
+    """Parameters that change tokens before or after us, with a truthy value when in use."""
     return {
         "min_tokens": params.min_tokens,
         "min_p": params.min_p,
@@ -223,6 +223,9 @@ def _altering(params: SamplingParams) -> dict[str, Any]:
         "presence_penalty": params.presence_penalty,
         "frequency_penalty": params.frequency_penalty,
         "repetition_penalty": params.repetition_penalty != 1,
+        "repetition_detection": params.repetition_detection,
+        "thinking_token_budget": params.thinking_token_budget is not None,
+        "trace_decode_token_ids": params.trace_decode_token_ids,
     }
 
 

@@ -169,6 +169,7 @@ def test_the_processor_declares_that_it_changes_the_argmax():
         ({"repetition_penalty": 1.2}, "repetition_penalty"),
         ({"presence_penalty": 0.5}, "presence_penalty"),
         ({"allowed_token_ids": [4, 5]}, "allowed_token_ids"),
+        ({"thinking_token_budget": 0}, "thinking_token_budget"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
