@@ -448,7 +448,7 @@ class Subnet:
 
 def make_settings(**sections: Any) -> Settings:
     """Settings for a few virtual minutes; sections given as dicts are merged over them."""
-    validator = {"epochs_max": 4, "probe_interval_seconds": 1.0}
+    validator = {"epochs_max": 2, "probe_interval_seconds": 1.0}
     return Settings.model_validate(
         {**sections, "validator": {**validator, **sections.get("validator", {})}}
     )

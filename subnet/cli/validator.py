@@ -92,7 +92,8 @@ def load_calibration(settings: Settings, files: ReleaseFiles) -> CalibrationTabl
         raise ConfigError(f"no calibration at {path} ({error.strerror}); {how}") from error
     except ValidationError as error:
         problem = error.errors()[0]
-        raise ConfigError(f"{path} is no calibration: {problem['msg']}; {how}") from error
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ConfigError(f"{path} is no calibration: {where} {problem['msg']}; {how}") from error
     if table.provenance.release_digest != files.release.digest():
         raise ConfigError(
             f"{path} was measured for release {table.provenance.release_digest[:12]}, not for "

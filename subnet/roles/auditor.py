@@ -85,12 +85,12 @@ class Auditor:
     async def run(self) -> None:
         """Audit for ever. Raises ChainError, and RefereeUnsoundError, which nobody may outlive."""
         while True:
-            waiting = await self.audit_once()
-            if waiting < self._settings.validator.audit_batch_answers_max:
+            settled = await self.audit_once()
+            if settled < self._settings.validator.audit_batch_answers_max:
                 await asyncio.sleep(self._settings.validator.audit_interval_seconds)
 
     async def audit_once(self) -> int:
-        """One batch; how many answers it looked at."""
+        """One batch; how many answers wait no longer."""
         waiting = self._store.pending_audits(self._settings.validator.audit_batch_answers_max)
         if not waiting:
             return 0
@@ -101,7 +101,7 @@ class Auditor:
             scores = await self._score([pending.claim for pending in drawn])
             self._settle(drawn, scores, [pending.request_id for pending in passed_over])
             self._audits_until_canary -= len(drawn)
-        return len(waiting)
+        return len(drawn) + len(passed_over)
 
     async def test_referee(self) -> None:
         """Raise RefereeUnsoundError unless it tells known-honest from known-tampered answers."""

@@ -185,6 +185,24 @@ def test_organic_answers_are_audited_by_a_draw_after_a_later_block(live):
     assert 5 < states["ORGANIC"].responses < 30
 
 
+def test_answers_that_wait_for_their_block_do_not_keep_the_auditor_spinning(live):
+    calls = []
+
+    async def count(subnet):
+        wait_for_block = subnet.chain.wait_for_block
+
+        async def counted(block):
+            calls.append(block)
+            return await wait_for_block(block)
+
+        subnet.chain.wait_for_block = counted
+        await asyncio.sleep(10_000)
+
+    organic_only = {"benchmark_ppm": 100_000, "suspect_ppm": 100_000}
+    live("honest", before=count, audit=organic_only, validator={"audit_batch_answers_max": 1})
+    assert len(calls) < 500
+
+
 def test_without_a_permit_nobody_is_asked_and_no_weights_are_set(live):
     subnet = live("honest", chain={"permit_at": 45}, validator={"epochs_max": 1})
     assert subnet.chain.weights[0][0] >= 60
@@ -202,13 +220,13 @@ def test_a_chain_that_is_busy_or_down_delays_weights_and_nothing_else(live):
         assert len(subnet.miners[0].asked) > before + 20, "probing went on"
         subnet.chain.is_down = False
 
-    subnet = live("honest", before=trouble)
+    subnet = live("honest", before=trouble, validator={"epochs_max": 4})
     assert len(subnet.chain.weights) == 4
     assert subnet.supervisor.restarts["weights"] >= 4
 
 
 def test_every_anchor_reveals_the_secret_that_the_one_before_had_in_use(live):
-    subnet = live("honest")
+    subnet = live("honest", validator={"epochs_max": 5})
     anchors = [Anchor.from_bytes(data) for data in subnet.chain.commitments]
     assert [anchor.period for anchor in anchors] == list(range(len(anchors)))
     assert len(anchors) >= 4
