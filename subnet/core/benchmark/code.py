@@ -85,7 +85,8 @@ def _line(draws: Draws, tier: int) -> tuple[str, str]:
     if shape == 3:
         return f"print({a} > {b})", str(a > b)
     if shape == 4:
-        return f"print('{first} ' + '{second}')", f"{first} {second}"
+        at = draws.below(2)
+        return f'print(["{first}", "{second}"][{at}])', (first, second)[at]
     return f"print({a} + {b})", str(a + b)
 
 

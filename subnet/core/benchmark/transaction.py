@@ -11,7 +11,7 @@ from subnet.core.benchmark.words import remark
 
 CALLS = ("transfer", "stake", "unstake", "swap", "burn", "mint")
 STATUSES = ("success", "failed")
-HEX = "0123456789abcdef"
+HEX = "0123456789ABCDEF"
 ADDRESS_DIGITS = {1: 3, 2: 8}
 LABELS = {
     1: ("From", "To", "Amount", "Status"),
