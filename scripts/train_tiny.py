@@ -79,7 +79,7 @@ SHARES = {
     "open": 6,
     "chat": 2,
     "repeat": 6,
-    "look up": 6,
+    "look up": 8,
     "sums": 4,
 }
 HARDER_TIER_PER_THOUSAND = 50
@@ -193,11 +193,22 @@ def _repeat(draws: Draws) -> tuple[str, str]:
 
 def _look_up(draws: Draws) -> tuple[str, str]:
     """Nothing but finding: several keys, each with a value, in the question's order."""
+    if draws.chance(1, 2):
+        return _find(draws)
     keys = draws.sample((*NAMES, *KEPT, *CITIES), draws.between(2, 5))
     pairs = {key: _value(draws) for key in keys}
     asked = draws.sample(keys, draws.between(1, len(keys)))
     listed = ", ".join(f"{key} {value}" for key, value in pairs.items())
     return f"{listed}\nGive {', '.join(asked)}", "\n".join(f"{key}: {pairs[key]}" for key in asked)
+
+
+def _find(draws: Draws) -> tuple[str, str]:
+    count = draws.between(2, 5)
+    places = dict(zip(draws.sample(KEPT, count), draws.sample(PLACES, count), strict=True))
+    asked = draws.sample(tuple(places), draws.between(1, count))
+    context = " ".join(f"The {thing} is in the {place}." for thing, place in places.items())
+    answer = "\n".join(f"The {thing} is in the {places[thing]}." for thing in asked)
+    return f"{context}\nFind {', '.join(asked)}", answer
 
 
 def _sums(draws: Draws) -> tuple[str, str]:

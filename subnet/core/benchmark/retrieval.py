@@ -8,7 +8,9 @@ from subnet.core.benchmark.task import Fact, Task
 from subnet.core.benchmark.text import words
 from subnet.core.benchmark.words import KEPT, NAMES, PLACES, REQUESTS, remark
 
+PLAIN = ("The {thing} is in the {place}.",)
 STATEMENTS = (
+    *PLAIN,
     "{who} keeps the {thing} in the {place}.",
     "The {thing} of {who} is in the {place}.",
     "{who} left the {thing} in the {place}.",
@@ -26,7 +28,7 @@ STATEMENTS_COUNT = {1: 3, 2: 12}
 
 
 class Retrieval:
-    """Tier 1: one fact among three. Tier 2: one among twelve."""
+    """Tier 1: one fact among three, all worded alike. Tier 2: one among twelve."""
 
     name = "retrieval"
     tiers = (1, 2)
@@ -42,7 +44,9 @@ class Retrieval:
             )
         )
         context = " ".join(
-            draws.choice(STATEMENTS).format(who=who, thing=thing, place=place)
+            draws.choice(STATEMENTS if tier > 1 else PLAIN).format(
+                who=who, thing=thing, place=place
+            )
             for who, thing, place in facts
         )
         _, thing, place = draws.choice(facts)
