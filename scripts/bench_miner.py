@@ -11,6 +11,8 @@ import json
 import os
 import platform
 import secrets
+import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -41,6 +43,8 @@ MINER = HotkeySigner(Keypair.create_from_uri("//Bob"))
 CALLER = HotkeySigner(Keypair.create_from_uri("//Alice"))
 TEMPERATURE, TOP_P, TOP_K = 1.0, 0.95, 50
 START_SECONDS_MAX = 150.0
+UNUSED_TOKEN = 1
+"""Padding: in no training text, so never sampled."""
 
 
 class Load:
@@ -288,6 +292,14 @@ def free_port() -> int:
         return port
 
 
+def make_endless_model(model: Path, folder: Path) -> None:
+    """A copy of the tiny model that never stops early, so that all answers are equally long."""
+    shutil.copytree(model, folder, dirs_exist_ok=True)
+    for name in ("config.json", "generation_config.json"):
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**content, "eos_token_id": UNUSED_TOKEN}))
+
+
 def make_large_model(folder: Path) -> None:
     """A randomly initialised Llama whose step takes 100 ms or more on two cores."""
     import torch
@@ -336,6 +348,7 @@ async def compare(
             if with_vllm:
                 measured["vllm_serve"] = await round_vllm(vllm_port, model, load)
             for name, (tokens, seconds) in measured.items():
+                assert tokens == load.requests * load.answer_tokens, (name, tokens)
                 print(f"round {number} {name}: {tokens / seconds:.0f} tokens/s", flush=True)
                 if number > 0:
                     results[name].append((tokens, seconds))
@@ -354,7 +367,9 @@ def bench(model: str, rounds: int) -> None:
     """Measure, and write docs/benchmarks/miner.json and docs/benchmarks.md."""
     started = time.monotonic()
     small_load = Load(streams=32, requests=128, prompt_tokens=64, answer_tokens=128)
-    small = asyncio.run(compare(model, small_load, rounds, with_vllm=True))
+    endless = ROOT / ".bench" / "tiny"
+    make_endless_model(Path(model), endless)
+    small = asyncio.run(compare(str(endless), small_load, rounds, with_vllm=True))
     large_folder = ROOT / ".bench" / "random-300m"
     make_large_model(large_folder)
     large_load = Load(streams=8, requests=8, prompt_tokens=16, answer_tokens=32)
@@ -414,6 +429,7 @@ def main() -> None:
     elif options.role == "bare":
         serve_bare(options.model, options.streams)
     else:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         bench(options.model, options.rounds)
 
 
