@@ -313,6 +313,8 @@ class EpochRecord:
     """Shares by uid."""
     scores_ppm: Mapping[str, int] = field(default_factory=dict)
     """Scores by hotkey that the weights came from."""
+    is_settled: bool = False
+    """Whether no miner with an open gate was on probation when the weights were computed."""
 
 
 class ValidatorStore(Protocol):

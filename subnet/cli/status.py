@@ -76,6 +76,8 @@ class StatusReport:
     """By uid."""
     answers: tuple[AnsweredPrompt, ...]
     open_prompts: int
+    settled_epochs: int = 0
+    """Epochs that ran after weights in which nobody was on probation any more."""
 
     def to_json(self) -> str:
         """The report as JSON."""
@@ -131,13 +133,18 @@ def build_status(reader: StateReader, metagraph: Metagraph) -> StatusReport:
         miners=miners,
         answers=tuple(_answer(prompt, metagraph) for prompt in prompts if prompt.answer),
         open_prompts=sum(prompt.answer is None for prompt in prompts),
+        settled_epochs=len(settled_epochs(epochs)),
     )
 
 
 def epochs_since_start(epochs: Sequence[EpochRecord]) -> list[EpochRecord]:
     """The epochs that ran after the first accepted weights: those that these weights paid."""
-    first = next((one.submitted_block for one in epochs if one.submitted_block is not None), None)
-    return [one for one in epochs if first is not None and one.epoch_block > first]
+    return _epochs_after(epochs, [one for one in epochs if one.submitted_block is not None])
+
+
+def settled_epochs(epochs: Sequence[EpochRecord]) -> list[EpochRecord]:
+    """The epochs that ran after the first weights in which nobody was on probation."""
+    return _epochs_after(epochs, [one for one in epochs if one.is_settled])
 
 
 def emission_since_start(epochs: Sequence[EpochRecord]) -> dict[str, int]:
@@ -271,6 +278,16 @@ def _answer(prompt: UserPrompt, metagraph: Metagraph) -> AnsweredPrompt:
     return AnsweredPrompt(
         prompt.text, prompt.answer or "", hotkey, None if row is None else row.uid
     )
+
+
+def _epochs_after(
+    epochs: Sequence[EpochRecord], submitted: Sequence[EpochRecord]
+) -> list[EpochRecord]:
+    """The epochs after the block of the first of these submissions."""
+    if not submitted:
+        return []
+    first = submitted[0].submitted_block or 0
+    return [one for one in epochs if one.epoch_block > first]
 
 
 def _shares(weights: Mapping[int, int]) -> dict[int, float]:

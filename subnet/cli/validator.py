@@ -128,8 +128,10 @@ def make_referee(
             slack_logits=table.slack_logits,
             batch_tokens_max=settings.validator.referee_batch_tokens_max,
             threads=settings.validator.referee_threads,
+            device=settings.validator.referee_device,
         )
-    except (OSError, UnsupportedModelError) as error:
+    except (OSError, UnsupportedModelError, RuntimeError, AssertionError) as error:
+        # The last two are torch's own ways to say that a device does not exist.
         raise ConfigError(f"cannot load {files.folder} into the referee: {error}") from error
 
 

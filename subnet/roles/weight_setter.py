@@ -7,12 +7,14 @@ hotkey's commitment: digest of the next secret and the revealed last one go toge
 import hashlib
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 import rfc8785
 
 from subnet.config import Settings
+from subnet.core.audit import PPM
 from subnet.core.draws import anchor_of
-from subnet.core.scoring import release_quality_ppm, score_miner
+from subnet.core.scoring import Score, release_quality_ppm, score_miner
 from subnet.core.weights import version_key, weights_from_scores
 from subnet.ports import Chain, EpochIncome, EpochRecord, Metagraph, ValidatorStore
 from subnet.roles.book import StandingBook
@@ -94,14 +96,25 @@ class WeightSetter:
         record = self._due_for
         assert record is not None, "weights are due after an epoch"
         metagraph = await self._chain.metagraph()
-        scores = self.scores_ppm()
+        scored = self.scores()
+        scores = {hotkey: score.total_ppm for hotkey, score in scored.items()}
         weights = self._weights(metagraph, scores)
         if weights:
             key = version_key(self._settings.validator.rules_version, self._rules_digest)
             await self._chain.set_weights(weights, key)
             block = metagraph.block
             self._store.save_epoch(
-                EpochRecord(record.epoch_block, record.incomes, block, key, weights, scores)
+                replace(
+                    record,
+                    submitted_block=block,
+                    version_key=key,
+                    weights=weights,
+                    scores_ppm=scores,
+                    is_settled=all(
+                        score.gate_ppm == 0 or score.probation_ppm == PPM
+                        for score in scored.values()
+                    ),
+                )
             )
             self._submissions += 1
             _log.info("weights of block %d accepted: %s", block, _shares(weights))
@@ -111,13 +124,13 @@ class WeightSetter:
         self._store.open_next_period()
         self._is_anchor_due = True
 
-    def scores_ppm(self) -> dict[str, int]:
+    def scores(self) -> dict[str, Score]:
         """The score of every known miner by hotkey."""
         standings = self._book.known()
         scoring, evidence = self._settings.scoring, self._settings.evidence
         quality = release_quality_ppm(standings, scoring)
         return {
-            standing.hotkey: score_miner(standing, quality, scoring, evidence).total_ppm
+            standing.hotkey: score_miner(standing, quality, scoring, evidence)
             for standing in standings
         }
 

@@ -12,6 +12,7 @@ from subnet.cli.status import (
     emission_since_start,
     epochs_since_start,
     read_status,
+    settled_epochs,
     status_table,
 )
 from subnet.ports import EpochIncome, EpochRecord
@@ -45,12 +46,13 @@ def test_epochs_and_emission_count_from_the_first_accepted_weights():
     epochs = [
         EpochRecord(20, income(5)),
         EpochRecord(40, income(7), submitted_block=41, weights={1: 1}),
-        EpochRecord(60, income(11), submitted_block=61, weights={1: 1}),
+        EpochRecord(60, income(11), submitted_block=61, weights={1: 1}, is_settled=True),
         EpochRecord(80, income(13)),
     ]
     assert [epoch.epoch_block for epoch in epochs_since_start(epochs)] == [60, 80]
     assert emission_since_start(epochs) == {"miner": 24}
-    assert epochs_since_start(epochs[:1]) == []
+    assert [epoch.epoch_block for epoch in settled_epochs(epochs)] == [80]
+    assert epochs_since_start(epochs[:1]) == settled_epochs(epochs[:2]) == []
 
 
 def test_the_table_shows_every_figure_that_pays():

@@ -272,6 +272,7 @@ def test_status_says_what_was_paid_and_why(live, tmp_path):
     assert cheat.weight == cheat.score_ppm == cheat.integrity_ppm == 0
     assert cheat.why.startswith("earns nothing: its answers are not what the release")
     assert report.epochs == report.submissions - 1 == 4
+    assert 1 <= report.settled_epochs <= 3
     assert honest.emission_rao >= 3 * 10**9 > cheat.emission_rao
     (answer,) = report.answers
     assert (answer.prompt, answer.hotkey, answer.uid) == ("who?", honest.hotkey, 1)
