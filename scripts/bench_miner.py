@@ -96,6 +96,7 @@ def serve_ours(model: str, streams: int) -> None:
     )
     engine = make_vllm_engine(files, settings.miner, parse_engine_arguments(()))
     bound = bind_socket("127.0.0.1", 0)
+    bound.listen()
     print(json.dumps({"port": bound.getsockname()[1]}), flush=True)
     chain: Any = StaticChain()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

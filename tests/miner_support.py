@@ -48,7 +48,7 @@ def make_request(
     tokens_max: int = 8,
     prompt: tuple[int, ...] = (5, 6, 7),
     nonce: str | None = None,
-    timeout_ms: int = 5000,
+    timeout_ms: int = 20_000,
     top_k: int = 50,
     release_digest: str | None = None,
 ) -> InferenceRequest:
@@ -188,8 +188,8 @@ async def running_miner(
     app = MinerApp(miner, SystemClock(), settings, admission or AdmissionParams())
     bound = bind_socket("127.0.0.1", 0)
     port = bound.getsockname()[1]
+    bound.listen()
     serving = asyncio.create_task(serve_app(app, bound, settings))
-    await asyncio.sleep(0.02)
     try:
         yield Endpoint(MINER.hotkey, "127.0.0.1", port)
     finally:

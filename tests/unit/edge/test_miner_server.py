@@ -26,7 +26,7 @@ from tests.miner_support import (
     running_miner,
 )
 
-QUICK = MinerSettings(read_timeout_seconds=0.2, connections_max=8)
+QUICK = MinerSettings(read_timeout_seconds=0.5, connections_max=8)
 
 
 def client(signer=CALLER) -> HttpMinerClient:
@@ -174,7 +174,7 @@ async def raw(endpoint, *parts: bytes, pause=0.0) -> bytes:
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(pause)
-        return await asyncio.wait_for(reader.read(), 5)
+        return await asyncio.wait_for(reader.read(), 20)
     except ConnectionError:
         return b""
     finally:
@@ -243,7 +243,7 @@ async def test_connections_are_bounded_and_come_free_again():
         opened = [await asyncio.open_connection("127.0.0.1", endpoint.port) for _ in range(8)]
         assert b"CAPACITY_FULL" in await raw(endpoint, b"GET /healthz HTTP/1.1\r\n\r\n")
         for reader, writer in opened:
-            await asyncio.wait_for(reader.read(), 5)
+            await asyncio.wait_for(reader.read(), 20)
             writer.close()
         assert (await caller.infer(endpoint, make_request())).fault is None
 
