@@ -343,7 +343,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--release-dir", type=Path, default=ROOT / "assets" / "tiny")
     parser.add_argument("--output", type=Path, help="default: calibration.json in --release-dir")
-    parser.add_argument("--prompts", type=int, default=14_000, help="how many, default 14000")
+    parser.add_argument("--prompts", type=int, default=20_000, help="how many, default 20000")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     console = Console()
