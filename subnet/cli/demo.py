@@ -174,7 +174,7 @@ def _is_finished(status: StatusReport, options: DemoOptions) -> bool:
         return False
     if all(miner.state == "closed" for miner in miners):
         return True
-    return status.epochs >= options.epochs and status.answers != ()
+    return status.epochs >= options.epochs and status.settled_epochs >= 1 and status.answers != ()
 
 
 def _prepare_folder(folder: Path) -> None:
