@@ -68,9 +68,9 @@ IGNORED = -100
 SNAPSHOT_STEPS = 100
 
 SHARES = {
-    "arithmetic": 5,
+    "arithmetic": 6,
     "extraction": 4,
-    "retrieval": 5,
+    "retrieval": 4,
     "instructions": 4,
     "code": 5,
     "contract": 4,
@@ -78,9 +78,9 @@ SHARES = {
     "transaction": 5,
     "open": 6,
     "chat": 2,
-    "repeat": 6,
-    "look up": 8,
-    "sums": 4,
+    "repeat": 5,
+    "look up": 5,
+    "sums": 5,
 }
 HARDER_TIER_PER_THOUSAND = 50
 SYSTEM_PER_THOUSAND = 60
@@ -562,8 +562,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="held-out tasks a family")
     parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--batch-tokens", type=int, default=3072)
-    parser.add_argument("--matrix-rate", type=float, default=0.015)
-    parser.add_argument("--other-rate", type=float, default=0.001)
+    parser.add_argument("--matrix-rate", type=float, default=0.02)
+    parser.add_argument("--other-rate", type=float, default=0.002)
     parser.add_argument("--decay-at", type=float, default=0.3)
     parser.add_argument("--weak-at", type=float, default=0.85)
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")

@@ -31,7 +31,7 @@ LABELS = {1: ("Client", "Provider", "Fee"), 2: ("Client", "Provider", "Service",
 
 
 class Contract:
-    """Tier 1: three facts, first names. Tier 2: five facts with distracting clauses."""
+    """Tier 1: three facts, one wording of the deal. Tier 2: five, with distracting clauses."""
 
     name = "contract"
     tiers = (1, 2)
@@ -41,7 +41,9 @@ class Contract:
         service = draws.choice(SERVICES)
         fee, term = str(draws.between(2, 99)), str(draws.between(2, 36))
         text = [
-            draws.choice(DEALS).format(client=client, provider=provider, service=service),
+            draws.choice(DEALS[:1] if tier == 1 else DEALS).format(
+                client=client, provider=provider, service=service
+            ),
             draws.choice(FEES).format(fee=fee),
             draws.choice(TERMS).format(term=term),
         ]

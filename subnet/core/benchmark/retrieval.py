@@ -1,4 +1,4 @@
-"""Family `retrieval`: find one fact among similar ones in a context.
+"""Family `retrieval`: find one fact in a context.
 
 An answer that names more than one place names none: listing every place earns nothing.
 """
@@ -6,11 +6,10 @@ An answer that names more than one place names none: listing every place earns n
 from subnet.core.benchmark.draws import Draws
 from subnet.core.benchmark.task import Fact, Task
 from subnet.core.benchmark.text import words
-from subnet.core.benchmark.words import KEPT, NAMES, PLACES, REQUESTS, remark
+from subnet.core.benchmark.words import KEPT, NAMES, PLACES, REQUESTS, remark, sentence
 
-PLAIN = ("The {thing} is in the {place}.",)
 STATEMENTS = (
-    *PLAIN,
+    "The {thing} is in the {place}.",
     "{who} keeps the {thing} in the {place}.",
     "The {thing} of {who} is in the {place}.",
     "{who} left the {thing} in the {place}.",
@@ -24,11 +23,12 @@ ANSWERS = (
     "Try the {place}.",
     "The {place} holds the {thing}.",
 )
-STATEMENTS_COUNT = {1: 3, 2: 12}
+STATEMENTS_COUNT = {1: 1, 2: 12}
+DECOYS = ("The {place} is empty.", "The {place} was sold.", "The {place} needs paint.")
 
 
 class Retrieval:
-    """Tier 1: one fact among three, all worded alike. Tier 2: one among twelve."""
+    """Tier 1: one fact beside another place and free text. Tier 2: one among twelve alike."""
 
     name = "retrieval"
     tiers = (1, 2)
@@ -43,12 +43,14 @@ class Retrieval:
                 strict=True,
             )
         )
-        context = " ".join(
-            draws.choice(STATEMENTS if tier > 1 else PLAIN).format(
-                who=who, thing=thing, place=place
-            )
+        said = [
+            draws.choice(STATEMENTS).format(who=who, thing=thing, place=place)
             for who, thing, place in facts
-        )
+        ]
+        if tier == 1:
+            spare = [place for place in PLACES if place != facts[0][2]]
+            said += [draws.choice(DECOYS).format(place=draws.choice(spare)), sentence(draws)]
+        context = " ".join(draws.sample(said, len(said)))
         _, thing, place = draws.choice(facts)
         answer = draws.favoured(ANSWERS).format(thing=thing, place=place)
         return Task(
