@@ -7,6 +7,7 @@ of its own. The bare engine is vLLM's `LLMEngine.step()` with the same sampler a
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -165,13 +166,13 @@ class Contender:
         raise SystemExit(f"{self.process.args} ended with code {self.process.wait()}")
 
     def stop(self) -> None:
-        """End the process and what it started."""
-        try:
-            os.killpg(self.process.pid, 15)
+        """End the process, then whatever is left of its session."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(20)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            self.process.kill()
-            self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 def start_role(role: str, model: str, streams: int) -> Contender:
@@ -181,11 +182,17 @@ def start_role(role: str, model: str, streams: int) -> Contender:
 
 
 def start_vllm(model: str, port: int) -> Contender:
-    """`vllm serve` with all its defaults."""
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model]
+    """`vllm serve` with all its defaults, but for a cache of 1 GiB as ours has: its own default
+    wants nearly all memory, which three servers on one machine do not leave it.
+
+    By its server module: the command itself looks for a package named `vllm`, which the CPU build
+    is not.
+    """
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("VLLM_", "OMP_"))
     }
+    environment["VLLM_CPU_KVCACHE_SPACE"] = "1"
     return Contender([*command, "--port", str(port)], environment)
 
 
@@ -270,11 +277,11 @@ def round_bare(contender: Contender, load: Load) -> tuple[int, float]:
     return figures["tokens"], figures["seconds"]
 
 
-async def wait_for_vllm(port: int) -> None:
-    """Until it answers."""
+async def wait_for_vllm(contender: Contender, port: int) -> None:
+    """Until it answers; ends this script if it never does."""
     deadline = time.monotonic() + START_SECONDS_MAX
     async with aiohttp.ClientSession() as session:
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and contender.process.poll() is None:
             try:
                 async with session.get(f"http://127.0.0.1:{port}/health") as answer:
                     if answer.status == 200:
@@ -340,7 +347,7 @@ async def compare(
         if with_vllm:
             contenders["vllm_serve"] = start_vllm(model, vllm_port)
             results["vllm_serve"] = []
-            await wait_for_vllm(vllm_port)
+            await wait_for_vllm(contenders["vllm_serve"], vllm_port)
         for number in range(rounds + 1):
             measured = {
                 "bare": await asyncio.to_thread(round_bare, contenders["bare"], load),
@@ -401,8 +408,9 @@ def bench(model: str, rounds: int) -> None:
         explanation=(
             "Streaming answers of the tiny release at a closed-loop load, medians over interleaved "
             "rounds. Ours: signed requests, seeded sampling, a log-probability a token, signed "
-            "checkpoints; client in another process. `vllm serve`: its defaults, without "
-            "log-probabilities. Bare engine: `LLMEngine.step()` with our sampler, no network."
+            "checkpoints; client in another process. `vllm serve`: its defaults but for a 1 GiB "
+            "cache, without log-probabilities. Bare engine: `LLMEngine.step()` with our sampler, "
+            "no network."
         ),
         figures=figures,
         targets={
