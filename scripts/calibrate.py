@@ -271,6 +271,8 @@ def calibrate(release_dir: Path, prompts: int, seed: int, console: Console) -> C
         sigma, slack = numeric_noise(gaps, params)
         bar = Bar(progress, "margins", len(claims))
         scores = score(files.folder, dtype, claims, slack, bar)
+    if load_release_files(str(release_dir)).release != files.release:
+        raise ConfigError(f"{release_dir} changed while it was measured; run again")
     answers = [
         Answer(claim, found, is_held_out=index // 19 % HELD_OUT_EVERY == 0)
         for index, (claim, found) in enumerate(zip(claims, scores, strict=True))
