@@ -5,6 +5,7 @@ start, and the epoch passes while they load.
 """
 
 import asyncio
+import fcntl
 import random
 import shutil
 import signal
@@ -14,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from subnet.cli.demo_chain import DemoSubnet, set_up_subnet
 from subnet.cli.demo_report import NamedMiner, build_report
@@ -33,6 +34,7 @@ AUDITED_ANSWERS_MIN: Final = 20
 READY_SECONDS_MAX: Final = 180.0
 RUN_SECONDS_MAX: Final = 420.0
 DEFAULT_PROMPT: Final = "Write a short story about the lighthouse."
+MARKER: Final = ".assay-demo"
 ROOT: Final = Path(__file__).parents[2]
 
 
@@ -64,7 +66,8 @@ def run_demo(options: DemoOptions) -> None:
     view = DemoView()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        asyncio.run(_run(options, view))
+        with _take_folder(options.folder):
+            asyncio.run(_run(options, view))
     except KeyboardInterrupt:
         view.say("stopped; every process of the demo has ended")
     except ChildFailedError as error:
@@ -93,7 +96,6 @@ def deal_behaviours(behaviours: tuple[str, ...], seed: int) -> list[str]:
 
 
 async def _run(options: DemoOptions, view: DemoView) -> None:
-    _prepare_folder(options.folder)
     prompt = options.prompt or DEFAULT_PROMPT
     chain_port = _free_port()
     plans = [
@@ -177,14 +179,30 @@ def _is_finished(status: StatusReport, options: DemoOptions) -> bool:
     return status.epochs >= options.epochs and status.settled_epochs >= 1 and status.answers != ()
 
 
-def _prepare_folder(folder: Path) -> None:
-    """Empty the demo's folder; refuse one that is not a demo's."""
-    marker = folder / ".assay-demo"
-    if folder.exists() and any(folder.iterdir()) and not marker.exists():
-        raise UsageError(f"{folder} holds other files; choose another with --folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    marker.touch()
+def _take_folder(folder: Path) -> TextIO:
+    """Empty the demo's folder; the lock on the returned file keeps a second demo out of it.
+
+    Raises UsageError for a folder that is not a demo's, is in use, or cannot be made.
+    """
+    marker = folder / MARKER
+    try:
+        if folder.exists() and any(folder.iterdir()) and not marker.exists():
+            raise UsageError(f"{folder} holds other files; choose another with --folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        held = marker.open("a")
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry != marker:
+                entry.unlink()
+    except BlockingIOError as error:
+        raise UsageError(
+            f"another demo runs in {folder}; stop it, or choose another --folder"
+        ) from error
+    except OSError as error:
+        raise UsageError(f"--folder {folder}: {error.strerror}; choose another") from error
+    return held
 
 
 def _free_port() -> int:

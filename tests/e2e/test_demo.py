@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(700)]
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,7 +42,7 @@ def run(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
     """Report and output of a demo that must end well and leave nothing behind."""
     demo = start(folder, *arguments)
     try:
-        output, _ = demo.communicate(timeout=400)
+        output, _ = demo.communicate(timeout=650)
     finally:
         demo.kill()
     assert demo.returncode == 0, output
@@ -140,6 +140,32 @@ def test_a_demo_that_cannot_run_says_why_in_one_line(
 
     assert demo.returncode == 2, output
     assert word in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize("inside", ["", "below"])
+def test_a_folder_that_cannot_be_made_is_named_in_one_line(tmp_path: Path, inside: str) -> None:
+    (tmp_path / "file").write_text("")
+    demo = start(tmp_path / "file" / inside)
+    output, _ = demo.communicate(timeout=60)
+
+    assert demo.returncode == 2 and "--folder" in output and "Traceback" not in output
+
+
+def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    first = start(folder)
+    try:
+        deadline = time.monotonic() + 60
+        while not (folder / "logs").exists():
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        second = start(folder)
+        output, _ = second.communicate(timeout=60)
+        assert second.returncode == 2 and "another demo runs" in output
+        assert first.poll() is None
+    finally:
+        first.terminate()
+        first.communicate(timeout=60)
 
 
 def test_a_folder_that_holds_other_files_is_left_alone(tmp_path: Path) -> None:
