@@ -159,9 +159,13 @@ def load_settings(
     path = file if file is not None else Path("subnet.toml")
     if file is not None or path.exists():
         try:
-            tree = tomllib.loads(path.read_text())
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"{path} is not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}"
+            ) from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{path} is not valid TOML: {error}") from error
     source_of: dict[str, str] = {}

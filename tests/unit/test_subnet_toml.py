@@ -33,6 +33,13 @@ def test_nothing_is_listed_that_the_code_does_not_know(tmp_path):
         load_settings(broken, environ={})
 
 
+def test_a_file_that_is_not_utf_8_is_one_clear_line(tmp_path):
+    saved_by_an_old_editor = tmp_path / "subnet.toml"
+    saved_by_an_old_editor.write_bytes('[chain]\nwallet_name = "Müller"\n'.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"subnet\.toml is not UTF-8 text: byte 24 is 0xfc$"):
+        load_settings(saved_by_an_old_editor, environ={})
+
+
 def test_every_plain_knob_says_what_it_is_for():
     lines = FILE.read_text().splitlines()
     exempt = ("token_share", "response_share", "profile", "share", "temperature_milli")
