@@ -7,7 +7,7 @@ choose it. Everything a caller pays for is signed: a checkpoint every 32 tokens,
 import asyncio
 import logging
 import struct
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -74,7 +74,8 @@ class Miner:
         self._admission = admission
         self._metagraph: Metagraph | None = None
         self._budget_window = -1
-        self._tokens_spent: dict[str, int] = {}
+        self._tokens_spent: Counter[str] = Counter()
+        """Of this window; an answer settles with the window in which it was admitted."""
         self._served_nonces: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._answers: set[_Answer] = set()
         self._stop_at_us: int | None = None
@@ -113,7 +114,7 @@ class Miner:
         window = metagraph.block // max(1, metagraph.tempo)
         if window != self._budget_window:
             self._budget_window = window
-            self._tokens_spent.clear()
+            self._tokens_spent = Counter()
 
     async def publish(self, host: str, port: int) -> None:
         """Put the address on the chain, unless the chain holds it. Raises ChainError."""
@@ -171,7 +172,8 @@ class Miner:
         tokens_reserved = self._admit(request, caller_hotkey)
         answer = _Answer(request, caller_hotkey, arrived_at_us)
         self._answers.add(answer)
-        self._spend(caller_hotkey, tokens_reserved)
+        spent = self._tokens_spent
+        spent[caller_hotkey] += tokens_reserved
         try:
             async with aclosing(self._engine.generate(self._engine_request(answer))) as deltas:
                 answer.queued_us = self._clock.monotonic_us() - arrived_at_us
@@ -198,7 +200,7 @@ class Miner:
         finally:
             self._answers.remove(answer)
             tokens_used = len(request.prompt_token_ids) + answer.hash.tokens
-            self._spend(caller_hotkey, tokens_used - tokens_reserved)
+            spent[caller_hotkey] += tokens_used - tokens_reserved
 
     def stop(self) -> None:
         """Take no new requests; running ones end within the grace time."""
@@ -300,15 +302,12 @@ class Miner:
         return Load(
             permitted_callers=len(permitted),
             permitted_stake_rao=sum(row.stake_rao for row in permitted),
-            caller_tokens_spent=self._tokens_spent.get(caller_hotkey, 0),
+            caller_tokens_spent=self._tokens_spent[caller_hotkey],
             blocks_left=tempo - self._metagraph.block % tempo,
             is_nonce_served=is_nonce_served,
             requests_running=len(self._answers),
             requests_running_max=self._engine.concurrent_requests_max,
         )
-
-    def _spend(self, hotkey: str, tokens: int) -> None:
-        self._tokens_spent[hotkey] = max(0, self._tokens_spent.get(hotkey, 0) + tokens)
 
     def _seconds_left(self, answer: "_Answer") -> float:
         """Until this answer must end. Raises RejectedError when that has passed."""

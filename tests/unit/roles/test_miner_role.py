@@ -107,6 +107,20 @@ async def test_budgets_are_fresh_in_the_next_tempo():
     assert isinstance((await lines_of(miner, make_request()))[-1], EndLine)
 
 
+async def test_what_an_answer_left_unused_in_the_last_tempo_is_no_gift_in_this_one():
+    chain = StaticChain()
+    engine = ScriptedEngine(hang_after=1)
+    miner = await make_miner(engine, chain, AdmissionParams(tokens_per_tempo=30))
+    async with aclosing(miner.serve(make_request(tokens_max=20), CALLER.hotkey, 10**18)) as old:
+        await anext(old)
+        chain.block += 360
+        await miner.refresh()
+        engine.hang_after = None
+        assert isinstance((await lines_of(miner, make_request(tokens_max=20)))[-1], EndLine)
+    reason = await refusal_of(miner, make_request(tokens_max=20))
+    assert reason is RejectionReason.TOKEN_BUDGET_EXCEEDED
+
+
 async def test_a_full_miner_refuses_and_a_closed_stream_frees_its_slot():
     engine = ScriptedEngine(hang_after=1, concurrent_requests_max=1)
     miner = await make_miner(engine)
