@@ -51,11 +51,6 @@ class ChainSettings(Section):
     timeout_seconds: Seconds = 60.0
     """Longest wait for one chain call; a chain that is slower counts as unreachable."""
 
-    @property
-    def is_public(self) -> bool:
-        """Whether the chain is not on this machine: then miners' private addresses are refused."""
-        return not self.network.startswith(("ws://127.", "ws://localhost", "ws://[::1]"))
-
 
 class ReleaseSettings(Section):
     """Which model is served and verified."""
@@ -99,6 +94,9 @@ class ValidatorSettings(Section):
 
     state_path: Path = Path("validator.sqlite")
     """Everything it remembers; holds its secret, so it is readable by its owner only."""
+    allow_private_addresses: bool = False
+    """Call miners at loopback and private addresses too: for a subnet on one machine or in one lab.
+    The chain's URL tells nothing: a public chain is read through a local node as well."""
     probe_interval_seconds: Seconds = 2.0
     """Mean gap between two requests to one miner; the gaps are exponential, as users' are."""
     request_timeout_seconds: Seconds = 30.0

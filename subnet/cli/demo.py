@@ -271,6 +271,7 @@ def _start_validator(
     command += ["--prompt", prompt]
     environment = {
         "OMP_NUM_THREADS": "1",
+        "ASSAY_VALIDATOR__ALLOW_PRIVATE_ADDRESSES": "true",
         "ASSAY_VALIDATOR__PROBE_INTERVAL_SECONDS": "0.8",
         "ASSAY_VALIDATOR__AUDIT_INTERVAL_SECONDS": "0.5",
     }

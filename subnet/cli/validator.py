@@ -178,7 +178,9 @@ async def _run(
 ) -> None:
     signer, clock = HotkeySigner(wallet.hotkey), SystemClock()
     chain = await BittensorChain.connect(settings.chain, wallet)
-    client = HttpMinerClient(signer, clock, allow_private=not settings.chain.is_public)
+    client = HttpMinerClient(
+        signer, clock, allow_private=settings.validator.allow_private_addresses
+    )
     try:
         await _assert_registered(chain, signer.hotkey, settings)
         referee = make_referee(settings, files, table)

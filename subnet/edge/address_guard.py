@@ -12,6 +12,17 @@ from typing import Final
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """IPv6 addresses that a gateway translates to IPv4 (RFC 6052)."""
 
+_REFUSED: Final = tuple(
+    ipaddress.IPv6Network(network)
+    for network in (
+        "::/96",  # IPv4-compatible (RFC 4291, deprecated)
+        "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765)
+        "64:ff9b:1::/48",  # NAT64 inside one network (RFC 8215)
+        "fec0::/10",  # site-local (RFC 3879, deprecated)
+    )
+)
+"""IPv6 addresses without a use on the public internet, which some hosts still route inwards."""
+
 
 class AddressRefusedError(Exception):
     """The endpoint does not resolve, or only to addresses that we do not call."""
@@ -37,6 +48,8 @@ def is_public(address: str) -> bool:
     """Whether the address belongs to the public internet."""
     parsed = ipaddress.ip_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
+        if any(parsed in network for network in _REFUSED):
+            return False
         inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo or (None, None))[1]
         if parsed in _NAT64:
             inner = ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF)

@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
 LETTERS = [chr(code) for code in range(32, 127)] + ["\n"]
 FAST = {
+    "ASSAY_VALIDATOR__ALLOW_PRIVATE_ADDRESSES": "true",
     "ASSAY_VALIDATOR__PROBE_INTERVAL_SECONDS": "1.2",
     "ASSAY_VALIDATOR__AUDIT_INTERVAL_SECONDS": "0.3",
     "ASSAY_VALIDATOR__METAGRAPH_REFRESH_SECONDS": "2",

@@ -25,6 +25,12 @@ from subnet.edge.address_guard import AddressRefusedError, is_public, resolve_ad
         "::ffff:10.0.0.1",
         "2002:7f00:0001::",
         "64:ff9b::7f00:1",
+        "::808:808",
+        "::ffff:0:808:808",
+        "64:ff9b:1::808:808",
+        "64:ff9b:1:ffff::1",
+        "fec0::1",
+        "feff::1",
     ],
 )
 async def test_addresses_inside_our_own_walls_are_not_called(address):
