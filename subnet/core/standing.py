@@ -6,9 +6,9 @@ each observation, not with time: a miner that nobody asked keeps exactly what it
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from protocol.errors import RejectionReason
 from subnet.core.audit import Traffic
@@ -35,7 +35,7 @@ class Blame(StrEnum):
 
     MINER = "MINER"
     BACK_PRESSURE = "BACK_PRESSURE"
-    """The miner said honestly that it is full: nearly free, or honesty would not pay."""
+    """The miner said honestly that it is full: nearly free while rare, or honesty would not pay."""
     OURS = "OURS"
     """We could not have been answered: recorded, and counted for nobody."""
 
@@ -47,9 +47,21 @@ class StandingParams(_Frozen):
     latency_half_life_answers: Annotated[float, Field(gt=0, le=1e6)] = 100.0
     availability_half_life_requests: Annotated[float, Field(gt=0, le=1e6)] = 100.0
     back_pressure_weight: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """What a 429 costs next to a fault. Above 0, or a miner could keep its score by refusing."""
+    """What a rare 429 costs next to a fault; see `back_pressure_cost`."""
+    back_pressure_share_rare: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Up to this share of recent requests a refusal costs only `back_pressure_weight`."""
+    back_pressure_share_common: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """From this share on it costs as much as a fault, or a miner could pick its tasks."""
+    back_pressure_prior_requests: Annotated[float, Field(gt=0, le=10_000)] = 10.0
+    """Requests for which a newcomer is taken as never refusing."""
     reinstatement_answers: Annotated[int, Field(ge=1, le=10_000_000)] = 5000
     """Audited answers in a row without a warning that open a closed gate, into probation."""
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.back_pressure_share_rare >= self.back_pressure_share_common:
+            raise ValueError("back_pressure_share_rare must lie below back_pressure_share_common")
+        return self
 
 
 class Decayed(_Frozen):
@@ -95,6 +107,8 @@ class MinerStanding(_Frozen):
     latency: Decayed = Decayed()
     """Latency factors of answers, in [0, 1]."""
     availability: Decayed = Decayed()
+    back_pressure: Decayed = Decayed()
+    """Which recent requests met back-pressure: 1 for a refusal, 0 for an answer or a fault."""
     closure: GateClosure | None = None
 
     @property
@@ -149,6 +163,18 @@ def blame_of_refusal(reason: str | None) -> Blame:
     return Blame.BACK_PRESSURE if reason in free else Blame.MINER
 
 
+def back_pressure_cost(share: float, params: StandingParams) -> float:
+    """What one refusal costs next to a fault, in [0, 1], by the share of requests refused.
+
+    `back_pressure_weight` while rare, 1 once common, a smoothstep between: whoever refuses much
+    loses as much as if it had failed, so that choosing the easy tasks does not pay.
+    """
+    rare, common = params.back_pressure_share_rare, params.back_pressure_share_common
+    way = min(max((share - rare) / (common - rare), 0.0), 1.0)
+    lowest = params.back_pressure_weight
+    return lowest + (1.0 - lowest) * way * way * (3.0 - 2.0 * way)
+
+
 def after_answer(
     standing: MinerStanding, latency_factor: float, params: StandingParams
 ) -> MinerStanding:
@@ -165,6 +191,9 @@ def after_answer(
             "availability": observed(
                 standing.availability, 1.0, 1.0, params.availability_half_life_requests
             ),
+            "back_pressure": observed(
+                standing.back_pressure, 0.0, 1.0, params.availability_half_life_requests
+            ),
         }
     )
 
@@ -180,7 +209,17 @@ def after_fault(
 
     `missed_requests` is how many it stands for, if the miner could not even be asked.
     """
-    weight = {Blame.MINER: 1.0, Blame.BACK_PRESSURE: params.back_pressure_weight, Blame.OURS: 0.0}
+    half_life = params.availability_half_life_requests
+    refused = standing.back_pressure
+    if blame is not Blame.OURS:
+        is_refused = float(blame is Blame.BACK_PRESSURE)
+        refused = observed(refused, is_refused, missed_requests, half_life)
+    share = refused.mean(0.0, params.back_pressure_prior_requests)
+    weight = {
+        Blame.MINER: 1.0,
+        Blame.BACK_PRESSURE: back_pressure_cost(share, params),
+        Blame.OURS: 0.0,
+    }
     return standing.model_copy(
         update={
             "requests": standing.requests + 1,
@@ -189,8 +228,9 @@ def after_fault(
                 standing.availability,
                 0.0,
                 weight[blame] * missed_requests,
-                params.availability_half_life_requests,
+                half_life,
             ),
+            "back_pressure": refused,
         }
     )
 

@@ -23,6 +23,7 @@ from protocol.inference import (
     InferenceResponse,
     OutputHash,
 )
+from subnet.core.standing import Blame, blame_of_refusal
 from subnet.ports import Fault, SignatureVerifier
 
 _FLOAT16_MAX_BITS: Final = 0x7BFF
@@ -129,6 +130,13 @@ class AnswerReader:
 
     def _read_error(self, line: ErrorLine) -> None:
         rejection = line.rejection
+        blame = blame_of_refusal(rejection.reason)
+        if blame is Blame.BACK_PRESSURE and rejection.reason is not RejectionReason.STOPPING:
+            # A full node says so before it starts; later, the word would be a free way out of a
+            # task that turned out hard.
+            raise StreamFaultError(
+                Fault.BROKEN_STREAM, f"{rejection.reason} after the stream began", rejection.reason
+            )
         raise StreamFaultError(Fault.REFUSED, rejection.detail, rejection.reason)
 
     @staticmethod

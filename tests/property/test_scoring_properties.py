@@ -1,5 +1,6 @@
 """The laws of pay: what must hold for every history, not for one example."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from subnet.core.standing import (
     after_audit,
     after_fault,
     after_violation,
+    back_pressure_cost,
     fresh_standing,
 )
 from subnet.core.verification.calibration import BUCKETS
@@ -117,9 +119,50 @@ def test_back_pressure_costs_less_than_a_fault_and_more_than_nothing(history):
 
 def test_a_miner_that_only_refuses_ends_up_with_nothing():
     standing = lived([("answer", 1.0), ("audit", 1.0)] * 40)
-    for _ in range(20_000):
+    for _ in range(1_000):
         standing = after_fault(standing, "REFUSED", Blame.BACK_PRESSURE, STANDING)
     assert scored(standing) < PPM // 20
+
+
+@given(factors, factors)
+def test_a_refusal_never_costs_less_when_refusals_are_more_common(one, other):
+    low, high = sorted((one, other))
+    assert STANDING.back_pressure_weight <= back_pressure_cost(low, STANDING)
+    assert back_pressure_cost(low, STANDING) <= back_pressure_cost(high, STANDING) <= 1.0
+
+
+def refusing(period, refused):
+    """A miner that refuses the first `refused` of every `period` requests."""
+    standing = lived([("audit", 1.0)] * 40)
+    for number in range(1000):
+        if number % period < refused:
+            standing = after_fault(standing, "CAPACITY_FULL", Blame.BACK_PRESSURE, STANDING)
+        else:
+            standing = after_answer(standing, 1.0, STANDING)
+    return scored(standing)
+
+
+def test_rare_back_pressure_is_nearly_free():
+    assert refusing(20, 1) > 0.99 * PPM
+
+
+def test_who_refuses_half_of_its_tasks_earns_at_most_half():
+    assert refusing(2, 1) < 0.55 * PPM
+    assert refusing(10, 7) < 0.35 * PPM
+
+
+def test_back_pressure_that_ended_is_forgiven():
+    standing = lived([("audit", 1.0)] * 40)
+    for _ in range(300):
+        standing = after_fault(standing, "CAPACITY_FULL", Blame.BACK_PRESSURE, STANDING)
+    for _ in range(1000):
+        standing = after_answer(standing, 1.0, STANDING)
+    assert scored(standing) > 0.98 * PPM
+
+
+def test_the_bars_of_back_pressure_must_rise():
+    with pytest.raises(ValueError, match="must lie below"):
+        StandingParams(back_pressure_share_rare=0.5, back_pressure_share_common=0.5)
 
 
 @given(events, events)

@@ -145,6 +145,16 @@ async def test_nothing_may_follow_the_end():
     assert fault_of(request, [*lines, lines[0]]) is Fault.BROKEN_STREAM
 
 
+@pytest.mark.parametrize(
+    "reason", [RejectionReason.CAPACITY_FULL, RejectionReason.TOKEN_BUDGET_EXCEEDED]
+)
+async def test_back_pressure_after_the_first_line_is_the_miners_fault(reason):
+    request, lines = await honest()
+    refusal = ErrorLine(rejection=RejectedError(reason, "full").rejection)
+    assert fault_of(request, [refusal]) is Fault.BROKEN_STREAM
+    assert fault_of(request, [lines[0], refusal]) is Fault.BROKEN_STREAM
+
+
 async def test_a_refusal_in_the_stream_keeps_its_reason():
     request, lines = await honest()
     refusal = RejectedError(RejectionReason.STOPPING, "going")
