@@ -1,7 +1,9 @@
 """request -> ADMISSION -> miner's engine: who may ask what, and how much.
 
 A miner's capacity belongs to the validators that hold a permit, in proportion to their stake:
-otherwise a cheap permit would buy free inference. Checks run from the caller to the load, so that
+otherwise a cheap permit would buy free inference. That holds for tokens in a tempo and, once a
+miner is busy, for slots at a moment: the last quarter of them is open only to callers that run
+less than their share. Checks run from the caller to the load, so that
 a stranger learns nothing about how busy the miner is.
 """
 
@@ -37,7 +39,7 @@ class AdmissionParams(BaseModel):
     block_ms: int = Field(default=12_000, ge=1, le=600_000)
     """Length of a block; only tells a caller without budget how long to wait."""
     capacity_retry_after_ms: int = Field(default=500, ge=1, le=3_600_000)
-    """What a caller is told to wait when every slot is taken."""
+    """What a caller is told to wait when every slot that it may use is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,11 @@ class Load:
     blocks_left: int
     """Until budgets are fresh again."""
     is_nonce_served: bool
+    caller_requests_running: int
+    """Of this caller, among those below."""
     requests_running: int
     requests_running_max: int
+    """Slots."""
 
 
 def read_request(body: bytes) -> InferenceRequest:
@@ -109,6 +114,15 @@ def tokens_budget(caller: Caller, load: Load, params: AdmissionParams) -> int:
     return params.tokens_per_tempo // max(1, load.permitted_callers)
 
 
+def slots_share(caller: Caller, load: Load) -> int:
+    """Requests that the caller may run however busy the miner is: by stake, rounded up, never 0."""
+    if load.permitted_stake_rao > 0:
+        part, whole = caller.stake_rao, load.permitted_stake_rao
+    else:
+        part, whole = 1, max(1, load.permitted_callers)
+    return max(1, -(-load.requests_running_max * part // whole))
+
+
 def answer_tokens_max(request: InferenceRequest, release: Release) -> int:
     """The longest answer that the request and the release's context window allow."""
     room = release.context_tokens_max - len(request.prompt_token_ids)
@@ -144,13 +158,25 @@ def admit_request(
             f"the request may take {tokens}",
             retry_after_ms=min(load.blocks_left * params.block_ms, 3_600_000),
         )
-    if load.requests_running >= load.requests_running_max:
-        raise RejectedError(
-            RejectionReason.CAPACITY_FULL,
-            f"all {load.requests_running_max} slots are taken",
-            retry_after_ms=params.capacity_retry_after_ms,
-        )
+    _check_slots(caller, load, params)
     return tokens
+
+
+def _check_slots(caller: Caller, load: Load, params: AdmissionParams) -> None:
+    free = load.requests_running_max - load.requests_running
+    share = slots_share(caller, load)
+    if free <= 0:
+        detail = f"all {load.requests_running_max} slots are taken"
+    elif 4 * free < load.requests_running_max and load.caller_requests_running >= share:
+        detail = (
+            f"you run {load.caller_requests_running} requests, your share by stake is {share} of "
+            f"{load.requests_running_max}, and the {free} free slots are kept for others"
+        )
+    else:
+        return
+    raise RejectedError(
+        RejectionReason.CAPACITY_FULL, detail, retry_after_ms=params.capacity_retry_after_ms
+    )
 
 
 def _check_envelope(request: InferenceRequest, release: Release) -> None:

@@ -305,6 +305,9 @@ class Miner:
             caller_tokens_spent=self._tokens_spent[caller_hotkey],
             blocks_left=tempo - self._metagraph.block % tempo,
             is_nonce_served=is_nonce_served,
+            caller_requests_running=sum(
+                answer.caller_hotkey == caller_hotkey for answer in self._answers
+            ),
             requests_running=len(self._answers),
             requests_running_max=self._engine.concurrent_requests_max,
         )

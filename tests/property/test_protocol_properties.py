@@ -85,7 +85,7 @@ def test_no_stream_makes_the_reader_raise_anything_but_a_fault(lines):
 @given(st.lists(st.integers(0, 10**18), min_size=1, max_size=20), st.integers(1, 10**12))
 def test_budgets_never_add_up_to_more_than_the_miner_gives(stakes, tokens_per_tempo):
     params = AdmissionParams(tokens_per_tempo=tokens_per_tempo)
-    load = Load(len(stakes), sum(stakes), 0, 1, False, 0, 1)
+    load = Load(len(stakes), sum(stakes), 0, 1, False, 0, 0, 1)
     budgets = [tokens_budget(Caller("x", True, stake), load, params) for stake in stakes]
     assert sum(budgets) <= tokens_per_tempo
     for stake, budget in zip(stakes, budgets, strict=True):

@@ -1,14 +1,18 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from protocol.errors import RejectedError, RejectionReason
 from subnet.core.admission import (
     AdmissionParams,
     Caller,
     Load,
+    _check_slots,
     admit_request,
     read_request,
+    slots_share,
     tokens_budget,
 )
 from tests.miner_support import CALLER, RELEASE, make_request
@@ -27,6 +31,7 @@ def load(**changes: object) -> Load:
         "caller_tokens_spent": 0,
         "blocks_left": 10,
         "is_nonce_served": False,
+        "caller_requests_running": 0,
         "requests_running": 0,
         "requests_running_max": 4,
     }
@@ -61,6 +66,12 @@ def test_an_answer_never_reserves_more_than_the_context_window():
         (caller(), {"caller_tokens_spent": 490}, {}, RejectionReason.TOKEN_BUDGET_EXCEEDED),
         (caller(stake_rao=0), {}, {}, RejectionReason.TOKEN_BUDGET_EXCEEDED),
         (caller(), {"requests_running": 4}, {}, RejectionReason.CAPACITY_FULL),
+        (
+            caller(),
+            {"caller_requests_running": 20, "requests_running": 25, "requests_running_max": 32},
+            {},
+            RejectionReason.CAPACITY_FULL,
+        ),
     ],
 )
 def test_each_rule_says_no_with_its_own_word(who, facts, request_changes, reason):
@@ -88,6 +99,61 @@ def test_budgets_follow_stake_and_never_exceed_the_whole():
     shares = [tokens_budget(caller(stake), load(), PARAMS) for stake in (50, 30, 20)]
     assert shares == [500, 300, 200]
     assert tokens_budget(caller(0), load(permitted_stake_rao=0), PARAMS) == 500
+
+
+@settings(max_examples=300)
+@given(
+    st.integers(1, 64),
+    st.lists(st.integers(0, 10**18), min_size=1, max_size=6),
+    st.lists(st.integers(0, 5), max_size=120),
+)
+def test_the_last_quarter_of_the_slots_is_for_callers_below_their_share(slots, stakes, arrivals):
+    params = AdmissionParams(tokens_per_tempo=2**53)
+    running = [0] * len(stakes)
+    for arrival in arrivals:
+        which = arrival % len(stakes)
+        facts = load(
+            permitted_callers=len(stakes),
+            permitted_stake_rao=sum(stakes),
+            caller_requests_running=running[which],
+            requests_running=sum(running),
+            requests_running_max=slots,
+        )
+        who = caller(stakes[which])
+        free = slots - sum(running)
+        try:
+            _check_slots(who, facts, params)
+        except RejectedError as error:
+            assert (error.reason, error.rejection.retry_after_ms) == (
+                RejectionReason.CAPACITY_FULL,
+                params.capacity_retry_after_ms,
+            )
+            assert free == 0 or (free < slots / 4 and running[which] >= slots_share(who, facts))
+        else:
+            assert free > 0
+            assert free >= slots / 4 or running[which] < slots_share(who, facts)
+            running[which] += 1
+
+
+@pytest.mark.parametrize(
+    ("stake_rao", "permitted_stake_rao", "running_max"),
+    [(50, 50, 32), (1, 100, 25), (0, 100, 25), (30, 100, 25), (90, 100, 29), (0, 0, 25)],
+)
+def test_a_flood_from_one_caller_ends_where_others_shares_begin(
+    stake_rao, permitted_stake_rao, running_max
+):
+    running = 0
+    with pytest.raises(RejectedError) as caught:
+        while True:
+            facts = load(
+                permitted_stake_rao=permitted_stake_rao,
+                caller_requests_running=running,
+                requests_running=running,
+                requests_running_max=32,
+            )
+            _check_slots(caller(stake_rao), facts, PARAMS)
+            running += 1
+    assert (running, caught.value.reason) == (running_max, RejectionReason.CAPACITY_FULL)
 
 
 def body(**changes: object) -> bytes:

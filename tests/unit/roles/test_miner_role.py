@@ -1,5 +1,6 @@
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -129,6 +130,31 @@ async def test_a_full_miner_refuses_and_a_closed_stream_frees_its_slot():
         assert miner.requests_running == 1
         assert await refusal_of(miner, make_request()) is RejectionReason.CAPACITY_FULL
     assert (miner.requests_running, engine.aborted) == (0, 1)
+
+
+class TwoPermitsChain(StaticChain):
+    """The stranger holds a permit too, and nearly all the stake."""
+
+    async def metagraph(self):
+        graph = await super().metagraph()
+        rows = tuple(replace(row, has_validator_permit=row.uid != 1) for row in graph.neurons)
+        return replace(graph, neurons=rows)
+
+
+async def test_a_cheap_permit_cannot_take_the_last_slots_from_the_others():
+    engine = ScriptedEngine(hang_after=1, concurrent_requests_max=8)
+    miner = await make_miner(engine, TwoPermitsChain())
+    async with AsyncExitStack() as streams:
+
+        async def ask(caller: str) -> None:
+            stream = miner.serve(make_request(), caller, miner._clock.monotonic_us())
+            await anext(await streams.enter_async_context(aclosing(stream)))
+
+        for _ in range(7):
+            await ask(CALLER.hotkey)
+        assert await refusal_of(miner, make_request()) is RejectionReason.CAPACITY_FULL
+        await ask(STRANGER.hotkey)
+        assert miner.requests_running == 8
 
 
 async def test_a_missed_deadline_ends_the_stream_and_aborts_the_engine():
