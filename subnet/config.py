@@ -103,6 +103,10 @@ class ValidatorSettings(Section):
     """How long one answer may take, from the first byte sent to the last received."""
     requests_in_flight_max: Annotated[int, Field(ge=1, le=4096)] = 16
     """Above it a due request waits for a slot, so that we never time our own queue."""
+    requests_in_flight_per_miner_max: Annotated[int, Field(ge=1, le=4096)] = 2
+    """Of those, for one miner, whatever its card offers: one that stalls holds no more slots."""
+    stalls_in_a_row_max: Annotated[int, Field(ge=1, le=1000)] = 3
+    """After so many requests in a row without an answer in time a miner rests; see `Roster`."""
     metagraph_refresh_seconds: Seconds = 12.0
     """How stale the list of miners and their addresses may be."""
     handshake_interval_seconds: Seconds = 300.0

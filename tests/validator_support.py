@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import selectors
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,6 +132,8 @@ class FakeClient:
 
     def __init__(self, miners: Sequence[FakeMiner]) -> None:
         self.miners = {miner.hotkey: miner for miner in miners}
+        self.in_flight: Counter[str] = Counter()
+        self.in_flight_max: Counter[str] = Counter()
 
     async def handshake(self, endpoint: Endpoint, timeout_seconds: float) -> MinerCard | Fault:
         behaviour = self.miners[endpoint.hotkey].behaviour
@@ -150,7 +153,12 @@ class FakeClient:
         miner = self.miners[endpoint.hotkey]
         miner.asked.append(request)
         behaviour = miner.behaviour
-        await asyncio.sleep(20.0 if behaviour == "slow" else 0.5)
+        self.in_flight[miner.hotkey] += 1
+        self.in_flight_max[miner.hotkey] = max(
+            self.in_flight[miner.hotkey], self.in_flight_max[miner.hotkey]
+        )
+        await asyncio.sleep({"slow": 20.0, "tarpit": 30.0}.get(behaviour, 0.5))
+        self.in_flight[miner.hotkey] -= 1
         if behaviour in _FAULTS:
             fault, reason = _FAULTS[behaviour]
             return _exchange(miner, request, (), None, fault, reason)
@@ -187,6 +195,7 @@ class FakeClient:
 
 _FAULTS = {
     "times out": (Fault.TIMEOUT, None),
+    "tarpit": (Fault.TIMEOUT, None),
     "breaks": (Fault.BROKEN_STREAM, None),
     "full": (Fault.REFUSED, "CAPACITY_FULL"),
     "lies": (Fault.FALSE_CLAIM, None),

@@ -55,6 +55,8 @@ from subnet.roles.roster import Peer, Roster
 
 IDLE_SECONDS: Final = 0.25
 """Longest sleep of the dispatcher, so that a new miner is seen soon."""
+STALLS: Final = frozenset({Fault.TIMEOUT, Fault.UNREACHABLE})
+"""Faults that hold a slot for long before they show."""
 
 _log = logging.getLogger(__name__)
 
@@ -99,6 +101,8 @@ class Prober:
         self._slots = asyncio.Semaphore(settings.validator.requests_in_flight_max)
         self._due_at: dict[str, float] = {}
         self._running: Counter[str] = Counter()
+        self._stalls: Counter[str] = Counter()
+        """In a row, by hotkey."""
         self._failed_at: defaultdict[int, set[str]] = defaultdict(set)
         """Prompt id -> miners that failed on it; the next one is asked."""
         self._sent: set[int] = set()
@@ -123,12 +127,14 @@ class Prober:
         finally:
             if prompt is not None:
                 self._sent.discard(prompt.prompt_id)
+        self._note_stall(exchange)
         self._record(dispatch, exchange)
         return exchange
 
     async def _next_due(self) -> Peer:
         """The next miner whose instant has come, its following instant drawn."""
         clock = asyncio.get_running_loop()
+        in_flight_max = self._settings.validator.requests_in_flight_per_miner_max
         while True:
             now = clock.time()
             peers = self._roster.peers
@@ -139,7 +145,7 @@ class Prober:
             free = [
                 hotkey
                 for hotkey, peer in peers.items()
-                if self._running[hotkey] < peer.concurrent_requests_max
+                if self._running[hotkey] < min(peer.concurrent_requests_max, in_flight_max)
             ]
             first = min(free, key=self._due_at.__getitem__, default=None)
             if first is not None and self._due_at[first] <= now:
@@ -155,6 +161,17 @@ class Prober:
         finally:
             self._running[peer.endpoint.hotkey] -= 1
             self._slots.release()
+
+    def _note_stall(self, exchange: Exchange) -> None:
+        """Let a miner rest that holds our slots again and again without an answer."""
+        hotkey = exchange.miner_hotkey
+        if exchange.fault not in STALLS:
+            del self._stalls[hotkey]
+            self._roster.clear(hotkey)
+            return
+        self._stalls[hotkey] += 1
+        if self._stalls[hotkey] >= self._settings.validator.stalls_in_a_row_max:
+            self._roster.rest(hotkey)
 
     def _gap_seconds(self) -> float:
         secret = period_secret(self._store.master_secret, self._store.period())

@@ -2,11 +2,13 @@
 
 Anyone with a published address counts as a miner. One that withdrew its address, refuses to shake
 hands or serves another release cannot be asked; if it was scored before, each look at it counts
-as a missed request, or it could keep its score by hiding.
+as a missed request, or it could keep its score by hiding. One that is dead or stalls rests before
+it is called again, twice as long each time, so that it costs the others nothing.
 """
 
 import asyncio
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,9 +27,10 @@ from subnet.ports import (
 )
 from subnet.roles.book import StandingBook
 
-HANDSHAKE_TIMEOUT_SECONDS: Final = 10.0
+HANDSHAKE_TIMEOUT_SECONDS: Final = 3.0
 HANDSHAKES_AT_ONCE: Final = 32
 NO_ENDPOINT: Final = "NO_ENDPOINT"
+RESTING: Final = "RESTING"
 OTHER_RELEASE: Final = "OTHER_RELEASE"
 
 _log = logging.getLogger(__name__)
@@ -69,6 +72,10 @@ class Roster:
         self._is_permit_missing = False
         self.peers: dict[str, Peer] = {}
         """By hotkey."""
+        self._failures: Counter[str] = Counter()
+        """Failed calls in a row, by hotkey."""
+        self._resting: dict[Endpoint, float] = {}
+        """Until when; a miner that moved is called at its new address at once."""
 
     async def run(self) -> None:
         """Keep the list fresh. Raises ChainError."""
@@ -88,10 +95,32 @@ class Roster:
         neurons = [row for row in metagraph.neurons if row.hotkey != self._own_hotkey]
         for hotkey in self.peers.keys() - {row.hotkey for row in neurons if row.endpoint}:
             del self.peers[hotkey]
+        present = {row.endpoint for row in neurons}
+        self._resting = {one: until for one, until in self._resting.items() if one in present}
         slots = asyncio.Semaphore(HANDSHAKES_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             for row in neurons:
                 group.create_task(self._look_at(row, slots))
+
+    def rest(self, hotkey: str) -> None:
+        """Leave a miner alone for a while: a refresh at first, then twice as long each time."""
+        peer = self.peers.pop(hotkey, None)
+        if peer is not None:
+            self._rest(peer.endpoint)
+
+    def clear(self, hotkey: str) -> None:
+        """A miner answered: its next rest is short again."""
+        del self._failures[hotkey]
+
+    def _rest(self, endpoint: Endpoint) -> None:
+        seconds = min(
+            self._settings.metagraph_refresh_seconds
+            * 2.0 ** min(self._failures[endpoint.hotkey], 30),
+            self._settings.handshake_interval_seconds,
+        )
+        self._failures[endpoint.hotkey] += 1
+        self._resting[endpoint] = asyncio.get_running_loop().time() + seconds
+        _log.info("miner %s rests for %.0f s", endpoint.hotkey, seconds)
 
     async def _look_at(self, row: Neuron, slots: asyncio.Semaphore) -> None:
         if row.endpoint is None:
@@ -105,6 +134,10 @@ class Roster:
             and now - peer.asked_at < self._settings.handshake_interval_seconds
         ):
             return
+        if now < self._resting.get(row.endpoint, now):
+            self._miss(row.hotkey, RESTING, Blame.MINER)
+            return
+        self._resting.pop(row.endpoint, None)
         async with slots:
             card = await self._client.handshake(row.endpoint, HANDSHAKE_TIMEOUT_SECONDS)
         self._take(row.endpoint, card, now)
@@ -119,6 +152,8 @@ class Roster:
         if isinstance(card, MinerCard):
             self._miss(endpoint.hotkey, OTHER_RELEASE, Blame.MINER)
         else:
+            if card is not Fault.REFUSED:
+                self._rest(endpoint)
             # A refusal may be ours: a miner learns of a new permit only at its next refresh.
             blame = Blame.BACK_PRESSURE if card is Fault.REFUSED else Blame.MINER
             self._miss(endpoint.hotkey, f"HANDSHAKE_{card}", blame)

@@ -93,7 +93,6 @@ def test_a_signed_answer_that_breaks_a_rule_closes_the_gate_at_once(live):
 @pytest.mark.parametrize(
     ("behaviour", "word"),
     [
-        ("times out", "TIMEOUT"),
         ("breaks", "BROKEN_STREAM"),
         ("lies", "FALSE_CLAIM"),
         ("full", "CAPACITY_FULL"),
@@ -104,6 +103,51 @@ def test_a_faulty_miner_is_recorded_earns_nothing_and_the_round_goes_on(live, be
     assert standing(subnet, 1).faults[word] > 10
     assert standing(subnet, 0).verified > 10
     assert set(subnet.shares()) == {miner_hotkey(0)}
+
+
+def test_a_miner_that_times_out_rests_and_earns_nothing(live):
+    subnet = live("honest", "times out", validator={"epochs_max": 5})
+    faults = standing(subnet, 1).faults
+    assert 3 <= faults["TIMEOUT"] <= 8
+    assert faults["RESTING"] >= 3, "a rest is no way to keep a score"
+    assert set(subnet.shares()) == {miner_hotkey(0)}
+
+
+def test_a_miner_that_answers_again_after_its_rest_is_asked_again(live):
+    async def recover(subnet):
+        await asyncio.sleep(20)
+        subnet.miners[1].behaviour = "honest"
+
+    subnet = live("honest", "times out", before=recover, validator={"epochs_max": 5})
+    assert standing(subnet, 1).verified > 20
+    assert subnet.shares()[miner_hotkey(1)] > 0.3
+
+
+def test_a_tarpit_leaves_the_slots_to_the_others(live):
+    slots = {"requests_in_flight_max": 4, "probe_interval_seconds": 0.5}
+    subnet = live("honest", "tarpit", validator={**slots, "epochs_max": 3})
+    alone = live("honest", validator={**slots, "epochs_max": 3})
+    most = max(subnet.client.in_flight_max.values())
+    assert subnet.client.in_flight_max[miner_hotkey(1)] <= 2, most
+    asked = len(subnet.miners[0].asked)
+    assert asked > 0.7 * len(alone.miners[0].asked)
+
+
+def test_dead_addresses_hold_up_nobody_and_are_called_less_and_less(live):
+    calls = []
+
+    async def count(subnet):
+        handshake = subnet.client.handshake
+
+        async def counted(endpoint, timeout_seconds):
+            calls.append(endpoint.hotkey)
+            return await handshake(endpoint, timeout_seconds)
+
+        subnet.client.handshake = counted
+        await asyncio.sleep(10_000)
+
+    live("honest", "dead", before=count, validator={"epochs_max": 15})
+    assert calls.count(miner_hotkey(1)) <= 6
 
 
 @pytest.mark.parametrize("behaviour", ["dead", "other release"])
@@ -167,7 +211,7 @@ def test_a_users_prompt_is_tried_on_another_miner_after_a_fault(live):
         await asyncio.sleep(10_000)
 
     subnet = live(
-        "slow", "honest", prompts=["mine"], before=fail_on_users, validator={"epochs_max": 8}
+        "slow", "honest", prompts=["mine"], before=fail_on_users, validator={"epochs_max": 16}
     )
     (prompt,) = subnet.store.prompts()
     assert standing(subnet, 1).faults["BROKEN_STREAM"] > 0
