@@ -6,7 +6,7 @@ with the parameters that the validator itself started with, so both can never di
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +23,7 @@ from subnet.core.scoring import Score, ScoringParams, is_gate_open, release_qual
 from subnet.core.standing import MinerStanding
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.validator_store import StateReader, open_for_reading
-from subnet.ports import Chain, EpochRecord, Metagraph, Neuron, UserPrompt
+from subnet.ports import Chain, Metagraph, Neuron, UserPrompt
 
 RAO_PER_TAO = 1_000_000_000
 
@@ -104,16 +104,15 @@ def build_status(reader: StateReader, metagraph: Metagraph) -> StatusReport:
     rules = reader.rules()
     if rules is None:
         return StatusReport(metagraph.block, 0, 0, (), (), 0)
-    epochs, prompts = reader.epochs(), reader.prompts()
+    totals, prompts = reader.epoch_totals(), reader.prompts()
     standings = {
         standing.hotkey: standing
         for standing in reader.standings()
         if standing.release_digest == rules.release_digest
     }
     quality = release_quality_ppm(standings.values(), rules.scoring)
-    accepted = [epoch for epoch in epochs if epoch.submitted_block is not None]
+    accepted = [epoch for epoch in reader.epochs() if epoch.submitted_block is not None]
     shares = _shares(accepted[-1].weights if accepted else {})
-    emissions = emission_since_start(epochs)
     miners = tuple(
         _miner(
             row,
@@ -121,39 +120,20 @@ def build_status(reader: StateReader, metagraph: Metagraph) -> StatusReport:
             score_miner(standings[row.hotkey], quality, rules.scoring, rules.evidence),
             rules.scoring,
             shares.get(row.uid, 0.0),
-            emissions.get(row.hotkey, 0),
+            totals.emission_rao.get(row.hotkey, 0),
         )
         for row in metagraph.neurons
         if row.hotkey in standings
     )
     return StatusReport(
         block=metagraph.block,
-        epochs=len(epochs_since_start(epochs)),
-        submissions=len(accepted),
+        epochs=totals.epochs,
+        submissions=totals.submissions,
         miners=miners,
         answers=tuple(_answer(prompt, metagraph) for prompt in prompts if prompt.answer),
         open_prompts=sum(prompt.answer is None for prompt in prompts),
-        settled_epochs=len(settled_epochs(epochs)),
+        settled_epochs=totals.settled_epochs,
     )
-
-
-def epochs_since_start(epochs: Sequence[EpochRecord]) -> list[EpochRecord]:
-    """The epochs that ran after the first accepted weights: those that these weights paid."""
-    return _epochs_after(epochs, [one for one in epochs if one.submitted_block is not None])
-
-
-def settled_epochs(epochs: Sequence[EpochRecord]) -> list[EpochRecord]:
-    """The epochs that ran after the first weights in which nobody was on probation."""
-    return _epochs_after(epochs, [one for one in epochs if one.is_settled])
-
-
-def emission_since_start(epochs: Sequence[EpochRecord]) -> dict[str, int]:
-    """What each hotkey earned in rao since the first accepted weights, as the chain told."""
-    total: dict[str, int] = {}
-    for epoch in epochs_since_start(epochs):
-        for income in epoch.incomes:
-            total[income.hotkey] = total.get(income.hotkey, 0) + income.emission_rao
-    return total
 
 
 def status_table(report: StatusReport, names: Mapping[str, str] | None = None) -> Table:
@@ -278,16 +258,6 @@ def _answer(prompt: UserPrompt, metagraph: Metagraph) -> AnsweredPrompt:
     return AnsweredPrompt(
         prompt.text, prompt.answer or "", hotkey, None if row is None else row.uid
     )
-
-
-def _epochs_after(
-    epochs: Sequence[EpochRecord], submitted: Sequence[EpochRecord]
-) -> list[EpochRecord]:
-    """The epochs after the block of the first of these submissions."""
-    if not submitted:
-        return []
-    first = submitted[0].submitted_block or 0
-    return [one for one in epochs if one.epoch_block > first]
 
 
 def _shares(weights: Mapping[int, int]) -> dict[int, float]:

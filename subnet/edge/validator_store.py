@@ -23,68 +23,25 @@ from subnet.core.scoring import ScoringParams
 from subnet.core.standing import MinerStanding
 from subnet.core.verification.claim import Claim
 from subnet.core.verification.evidence import EvidenceParams
+from subnet.edge.epoch_history import EpochTotals, total_of
+from subnet.edge.validator_schema import (
+    EPOCHS,
+    FACTS,
+    META,
+    PENDING,
+    PROMPTS,
+    RECORDS,
+    STANDINGS,
+)
 from subnet.ports import AuditRecord, EpochIncome, EpochRecord, PendingAudit, UserPrompt
 
 SCHEMA_VERSION: Final = 1
 AUDIT_RECORDS_MAX: Final = 10_000
 """Records kept; older ones are dropped with each batch."""
+EPOCHS_MAX: Final = 1000
+"""Epochs kept one by one; older ones only in their totals."""
 COUNTERS_AT_ONCE: Final = 64
 BUSY_TIMEOUT_SECONDS: Final = 10.0
-
-_META = sa.MetaData()
-_FACTS = sa.Table(
-    "facts",
-    _META,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("value", sa.String, nullable=False),
-)
-_STANDINGS = sa.Table(
-    "standings",
-    _META,
-    sa.Column("hotkey", sa.String, primary_key=True),
-    sa.Column("release_digest", sa.String, primary_key=True),
-    sa.Column("body", sa.String, nullable=False),
-)
-_PENDING = sa.Table(
-    "pending_audits",
-    _META,
-    sa.Column("sequence", sa.Integer, primary_key=True),
-    sa.Column("request_id", sa.String, nullable=False, unique=True),
-    sa.Column("miner_hotkey", sa.String, nullable=False),
-    sa.Column("traffic", sa.String, nullable=False),
-    sa.Column("period", sa.Integer, nullable=False),
-    sa.Column("counter", sa.Integer, nullable=False),
-    sa.Column("response_digest", sa.String, nullable=False),
-    sa.Column("claim", sa.String, nullable=False),
-    sa.Column("draw_block", sa.Integer),
-)
-_RECORDS = sa.Table(
-    "audit_records",
-    _META,
-    sa.Column("sequence", sa.Integer, primary_key=True),
-    sa.Column("request_id", sa.String, nullable=False),
-    sa.Column("miner_hotkey", sa.String, nullable=False),
-    sa.Column("traffic", sa.String, nullable=False),
-    sa.Column("family", sa.String, nullable=False),
-    sa.Column("audited_at_ns", sa.Integer, nullable=False),
-    sa.Column("counts", sa.String),
-    sa.Column("grade", sa.Float),
-)
-_EPOCHS = sa.Table(
-    "epochs",
-    _META,
-    sa.Column("epoch_block", sa.Integer, primary_key=True),
-    sa.Column("body", sa.String, nullable=False),
-)
-_PROMPTS = sa.Table(
-    "prompts",
-    _META,
-    sa.Column("prompt_id", sa.Integer, primary_key=True),
-    sa.Column("text", sa.String, nullable=False),
-    sa.Column("answer", sa.String),
-    sa.Column("answered_by", sa.String),
-    sa.Column("request_id", sa.String),
-)
 
 
 class Rules(BaseModel):
@@ -111,7 +68,7 @@ class StateReader:
     def standings(self) -> list[MinerStanding]:
         """The latest of every hotkey and release. Raises ConfigError for those of another code."""
         with self._begin() as db:
-            bodies = db.execute(sa.select(_STANDINGS.c.body)).scalars().all()
+            bodies = db.execute(sa.select(STANDINGS.c.body)).scalars().all()
         try:
             return [MinerStanding.model_validate_json(body) for body in bodies]
         except ValidationError as error:
@@ -123,19 +80,23 @@ class StateReader:
     def rules(self) -> Rules | None:
         """The parameters that the validator last started with; None before its first start."""
         with self._begin() as db:
-            body = db.execute(sa.select(_FACTS.c.value).where(_FACTS.c.name == "rules")).scalar()
+            body = db.execute(sa.select(FACTS.c.value).where(FACTS.c.name == "rules")).scalar()
         return None if body is None else Rules.model_validate_json(body)
 
     def epochs(self) -> list[EpochRecord]:
-        """In order."""
+        """The latest, in order."""
         with self._begin() as db:
-            bodies = db.execute(sa.select(_EPOCHS.c.body).order_by(_EPOCHS.c.epoch_block))
-            return [_epoch(json.loads(body)) for body in bodies.scalars()]
+            return _epochs(db)
+
+    def epoch_totals(self) -> EpochTotals:
+        """Over all epochs, those that are no longer kept included."""
+        with self._begin() as db:
+            return total_of(_epochs(db), _dropped_totals(db))
 
     def prompts(self) -> list[UserPrompt]:
         """In order of arrival."""
         with self._begin() as db:
-            rows = db.execute(sa.select(_PROMPTS).order_by(_PROMPTS.c.prompt_id)).mappings()
+            rows = db.execute(sa.select(PROMPTS).order_by(PROMPTS.c.prompt_id)).mappings()
             return [UserPrompt(**dict(row)) for row in rows]
 
     @contextmanager
@@ -192,13 +153,8 @@ class SqliteValidatorStore(StateReader):
 
     def save_rules(self, rules: Rules) -> None:
         """Leave word of the parameters in use."""
-        row = {"name": "rules", "value": rules.model_dump_json()}
         with self._begin() as db:
-            db.execute(
-                insert(_FACTS)
-                .values(**row)
-                .on_conflict_do_update(index_elements=["name"], set_={"value": row["value"]})
-            )
+            _save_fact(db, "rules", rules.model_dump_json())
 
     def reserve_counter(self) -> int:
         """A number that no request had before, across restarts.
@@ -233,27 +189,32 @@ class SqliteValidatorStore(StateReader):
             _save_standing(db, standing)
             if pending is not None:
                 row = {**_fields(pending), "claim": json.dumps(_fields(pending.claim))}
-                db.execute(_PENDING.insert().values(**row))
+                db.execute(PENDING.insert().values(**row))
             if prompt is not None:
                 row = _fields(prompt)
                 db.execute(
-                    _PROMPTS.update()
-                    .where(_PROMPTS.c.prompt_id == row.pop("prompt_id"))
+                    PROMPTS.update()
+                    .where(PROMPTS.c.prompt_id == row.pop("prompt_id"))
                     .values(**row)
                 )
 
     def pending_audits(self, answers_max: int) -> list[PendingAudit]:
         """The oldest answers that wait."""
-        query = sa.select(_PENDING).order_by(_PENDING.c.sequence).limit(answers_max)
+        query = sa.select(PENDING).order_by(PENDING.c.sequence).limit(answers_max)
         with self._begin() as db:
             return [_pending(dict(row)) for row in db.execute(query).mappings()]
+
+    def pending_audits_count(self) -> int:
+        """How many answers wait."""
+        with self._begin() as db:
+            return int(db.execute(sa.select(sa.func.count()).select_from(PENDING)).scalar_one())
 
     def name_draw_block(self, request_ids: Sequence[str], block: int) -> None:
         """Fix the block whose hash will decide the draw of these answers."""
         with self._begin() as db:
             db.execute(
-                _PENDING.update()
-                .where(_PENDING.c.request_id.in_(request_ids))
+                PENDING.update()
+                .where(PENDING.c.request_id.in_(request_ids))
                 .values(draw_block=block)
             )
 
@@ -267,37 +228,36 @@ class SqliteValidatorStore(StateReader):
         with self._begin() as db:
             for standing in standings:
                 _save_standing(db, standing)
-            db.execute(_PENDING.delete().where(_PENDING.c.request_id.in_(done)))
+            db.execute(PENDING.delete().where(PENDING.c.request_id.in_(done)))
             if records:
                 rows = [{**_fields(record), "counts": _counts(record)} for record in records]
-                db.execute(_RECORDS.insert(), rows)
-                newest = sa.select(sa.func.max(_RECORDS.c.sequence)).scalar_subquery()
-                db.execute(
-                    _RECORDS.delete().where(_RECORDS.c.sequence <= newest - AUDIT_RECORDS_MAX)
-                )
+                db.execute(RECORDS.insert(), rows)
+                newest = sa.select(sa.func.max(RECORDS.c.sequence)).scalar_subquery()
+                db.execute(RECORDS.delete().where(RECORDS.c.sequence <= newest - AUDIT_RECORDS_MAX))
 
     def save_epoch(self, record: EpochRecord) -> None:
         """Insert, or replace the record of the same epoch block."""
         row = {"epoch_block": record.epoch_block, "body": json.dumps(asdict(record))}
         with self._begin() as db:
             db.execute(
-                insert(_EPOCHS)
+                insert(EPOCHS)
                 .values(**row)
                 .on_conflict_do_update(index_elements=["epoch_block"], set_={"body": row["body"]})
             )
+            _drop_old_epochs(db)
 
     def add_prompts(self, texts: Sequence[str]) -> None:
         """Users' own prompts, to be answered once a miner has passed probation."""
         if not texts:
             return
         with self._begin() as db:
-            db.execute(_PROMPTS.insert(), [{"text": text} for text in texts])
+            db.execute(PROMPTS.insert(), [{"text": text} for text in texts])
 
     def _migrate(self, db: sa.Connection, identity: Mapping[str, str], new_secret: bytes) -> None:
         version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
         if version != 0:
             _assert_version(self._path, version)
-        _META.create_all(db)
+        META.create_all(db)
         db.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
         facts = {
             **identity,
@@ -306,7 +266,7 @@ class SqliteValidatorStore(StateReader):
             "period": "0",
         }
         db.execute(
-            insert(_FACTS).on_conflict_do_nothing(),
+            insert(FACTS).on_conflict_do_nothing(),
             [{"name": name, "value": value} for name, value in facts.items()],
         )
         for name, value in identity.items():
@@ -340,14 +300,43 @@ def _engine(database: str) -> sa.Engine:
 
 
 def _fact(db: sa.Connection, name: str) -> str:
-    return str(db.execute(sa.select(_FACTS.c.value).where(_FACTS.c.name == name)).scalar_one())
+    return str(db.execute(sa.select(FACTS.c.value).where(FACTS.c.name == name)).scalar_one())
+
+
+def _save_fact(db: sa.Connection, name: str, value: str) -> None:
+    db.execute(
+        insert(FACTS)
+        .values(name=name, value=value)
+        .on_conflict_do_update(index_elements=["name"], set_={"value": value})
+    )
+
+
+def _epochs(db: sa.Connection) -> list[EpochRecord]:
+    bodies = db.execute(sa.select(EPOCHS.c.body).order_by(EPOCHS.c.epoch_block))
+    return [_epoch(json.loads(body)) for body in bodies.scalars()]
+
+
+def _dropped_totals(db: sa.Connection) -> EpochTotals:
+    query = sa.select(FACTS.c.value).where(FACTS.c.name == "dropped_epochs")
+    body = db.execute(query).scalar()
+    return EpochTotals() if body is None else EpochTotals.model_validate_json(body)
+
+
+def _drop_old_epochs(db: sa.Connection) -> None:
+    """Fold the oldest records above EPOCHS_MAX into the totals of the dropped ones."""
+    kept = int(db.execute(sa.select(sa.func.count()).select_from(EPOCHS)).scalar_one())
+    if kept <= EPOCHS_MAX:
+        return
+    old = _epochs(db)[: kept - EPOCHS_MAX]
+    _save_fact(db, "dropped_epochs", total_of(old, _dropped_totals(db)).model_dump_json())
+    db.execute(EPOCHS.delete().where(EPOCHS.c.epoch_block <= old[-1].epoch_block))
 
 
 def _increment(db: sa.Connection, name: str, step: int) -> int:
     """Add to a numeric fact; its new value."""
-    higher = sa.cast(sa.cast(_FACTS.c.value, sa.Integer) + step, sa.String)
-    statement = _FACTS.update().where(_FACTS.c.name == name).values(value=higher)
-    return int(db.execute(statement.returning(_FACTS.c.value)).scalar_one())
+    higher = sa.cast(sa.cast(FACTS.c.value, sa.Integer) + step, sa.String)
+    statement = FACTS.update().where(FACTS.c.name == name).values(value=higher)
+    return int(db.execute(statement.returning(FACTS.c.value)).scalar_one())
 
 
 def _save_standing(db: sa.Connection, standing: MinerStanding) -> None:
@@ -357,7 +346,7 @@ def _save_standing(db: sa.Connection, standing: MinerStanding) -> None:
         "body": standing.model_dump_json(),
     }
     db.execute(
-        insert(_STANDINGS)
+        insert(STANDINGS)
         .values(**row)
         .on_conflict_do_update(
             index_elements=["hotkey", "release_digest"], set_={"body": row["body"]}

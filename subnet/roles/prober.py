@@ -136,6 +136,7 @@ class Prober:
         clock = asyncio.get_running_loop()
         in_flight_max = self._settings.validator.requests_in_flight_per_miner_max
         while True:
+            await self._until_audits_catch_up()
             now = clock.time()
             peers = self._roster.peers
             for hotkey in self._due_at.keys() - peers.keys():
@@ -154,6 +155,16 @@ class Prober:
                 return peers[first]
             wait = IDLE_SECONDS if first is None else self._due_at[first] - now
             await asyncio.sleep(min(wait, IDLE_SECONDS))
+
+    async def _until_audits_catch_up(self) -> None:
+        waiting_max = self._settings.validator.pending_audits_max
+        if self._store.pending_audits_count() < waiting_max:
+            return
+        _log.warning(
+            "%d answers wait for the referee: no questions until some are done", waiting_max
+        )
+        while self._store.pending_audits_count() >= waiting_max:  # noqa: ASYNC110 - it is a file
+            await asyncio.sleep(IDLE_SECONDS)
 
     async def _ask_in_slot(self, peer: Peer) -> None:
         try:

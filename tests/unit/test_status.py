@@ -9,12 +9,10 @@ from subnet.cli.status import (
     AnsweredPrompt,
     MinerStatus,
     StatusReport,
-    emission_since_start,
-    epochs_since_start,
     read_status,
-    settled_epochs,
     status_table,
 )
+from subnet.edge.epoch_history import EpochTotals, total_of
 from subnet.ports import EpochIncome, EpochRecord
 from tests.validator_support import FakeChain, FakeMiner, miner_hotkey, run_virtual
 
@@ -49,10 +47,13 @@ def test_epochs_and_emission_count_from_the_first_accepted_weights():
         EpochRecord(60, income(11), submitted_block=61, weights={1: 1}, is_settled=True),
         EpochRecord(80, income(13)),
     ]
-    assert [epoch.epoch_block for epoch in epochs_since_start(epochs)] == [60, 80]
-    assert emission_since_start(epochs) == {"miner": 24}
-    assert [epoch.epoch_block for epoch in settled_epochs(epochs)] == [80]
-    assert epochs_since_start(epochs[:1]) == settled_epochs(epochs[:2]) == []
+    totals = total_of(epochs)
+    assert (totals.submissions, totals.epochs, totals.settled_epochs) == (2, 2, 1)
+    assert totals.emission_rao == {"miner": 24}
+    assert total_of(epochs[:1]) == EpochTotals()
+    assert total_of(epochs[:2]).settled_epochs == 0
+    for cut in range(5):
+        assert total_of(epochs[cut:], total_of(epochs[:cut])) == totals
 
 
 def test_the_table_shows_every_figure_that_pays():

@@ -15,6 +15,7 @@ from subnet.core.standing import StandingParams, after_answer, fresh_standing
 from subnet.core.verification.claim import Claim
 from subnet.core.verification.evidence import EvidenceParams
 from subnet.edge import validator_store
+from subnet.edge.epoch_history import total_of
 from subnet.edge.validator_store import SqliteValidatorStore, open_for_reading
 from subnet.ports import AuditRecord, EpochIncome, EpochRecord, PendingAudit, UserPrompt
 
@@ -110,6 +111,22 @@ def test_an_epoch_is_replaced_once_its_weights_were_accepted(store):
     done = EpochRecord(40, (income,), 42, 1 << 32, {3: 7}, {"miner": 9})
     store.save_epoch(done)
     assert store.epochs() == [done]
+
+
+def test_old_epochs_are_dropped_and_what_they_paid_stays_counted(store, path, monkeypatch):
+    monkeypatch.setattr(validator_store, "EPOCHS_MAX", 3)
+    records = [
+        EpochRecord(20 * n, (EpochIncome("miner", 0.5, 10**n),), 20 * n + 1, is_settled=n > 2)
+        for n in range(1, 9)
+    ]
+    for record in records:
+        store.save_epoch(replace(record, submitted_block=None))
+        store.save_epoch(record)
+    assert [one.epoch_block for one in store.epochs()] == [120, 140, 160]
+    assert store.epoch_totals() == total_of(records)
+    reader = open_for_reading(path)
+    assert reader.epoch_totals().emission_rao == {"miner": 111_111_100}
+    reader.close()
 
 
 def test_a_prompt_keeps_its_answer(store):

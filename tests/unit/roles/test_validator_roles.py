@@ -247,6 +247,22 @@ def test_answers_that_wait_for_their_block_do_not_keep_the_auditor_spinning(live
     assert len(calls) < 500
 
 
+def test_a_referee_that_lags_slows_the_questions_and_loses_no_answer(live):
+    waiting = []
+
+    async def watch(subnet):
+        for _ in range(150):
+            await asyncio.sleep(0.25)
+            waiting.append(subnet.store.pending_audits_count())
+        await asyncio.sleep(10_000)
+
+    lag = {"audit_interval_seconds": 30.0, "pending_audits_max": 7}
+    subnet = live("honest", "honest", before=watch, validator={**lag, "epochs_max": 4})
+    in_flight = 2 * subnet.settings.validator.requests_in_flight_per_miner_max
+    assert 7 <= max(waiting) <= 7 + in_flight
+    assert sum(one.audited for one in subnet.book.known()) > 10, "it went on afterwards"
+
+
 def test_without_a_permit_nobody_is_asked_and_no_weights_are_set(live):
     subnet = live("honest", chain={"permit_at": 45}, validator={"epochs_max": 1})
     assert subnet.chain.weights[0][0] >= 60

@@ -1,0 +1,61 @@
+"""validator store -> TABLES -> SQLite: how the validator's memory lies on the disk.
+
+Bodies are JSON, so that a new field needs no new schema; columns are what queries look for.
+"""
+
+import sqlalchemy as sa
+
+META = sa.MetaData()
+FACTS = sa.Table(
+    "facts",
+    META,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+STANDINGS = sa.Table(
+    "standings",
+    META,
+    sa.Column("hotkey", sa.String, primary_key=True),
+    sa.Column("release_digest", sa.String, primary_key=True),
+    sa.Column("body", sa.String, nullable=False),
+)
+PENDING = sa.Table(
+    "pending_audits",
+    META,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("request_id", sa.String, nullable=False, unique=True),
+    sa.Column("miner_hotkey", sa.String, nullable=False),
+    sa.Column("traffic", sa.String, nullable=False),
+    sa.Column("period", sa.Integer, nullable=False),
+    sa.Column("counter", sa.Integer, nullable=False),
+    sa.Column("response_digest", sa.String, nullable=False),
+    sa.Column("claim", sa.String, nullable=False),
+    sa.Column("draw_block", sa.Integer),
+)
+RECORDS = sa.Table(
+    "audit_records",
+    META,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("request_id", sa.String, nullable=False),
+    sa.Column("miner_hotkey", sa.String, nullable=False),
+    sa.Column("traffic", sa.String, nullable=False),
+    sa.Column("family", sa.String, nullable=False),
+    sa.Column("audited_at_ns", sa.Integer, nullable=False),
+    sa.Column("counts", sa.String),
+    sa.Column("grade", sa.Float),
+)
+EPOCHS = sa.Table(
+    "epochs",
+    META,
+    sa.Column("epoch_block", sa.Integer, primary_key=True),
+    sa.Column("body", sa.String, nullable=False),
+)
+PROMPTS = sa.Table(
+    "prompts",
+    META,
+    sa.Column("prompt_id", sa.Integer, primary_key=True),
+    sa.Column("text", sa.String, nullable=False),
+    sa.Column("answer", sa.String),
+    sa.Column("answered_by", sa.String),
+    sa.Column("request_id", sa.String),
+)
