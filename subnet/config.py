@@ -78,6 +78,9 @@ class MinerSettings(Section):
     """Port to publish; default: the one that is listened on."""
     concurrent_requests_max: Annotated[int, Field(ge=1, le=4096)] = 32
     connections_max: Annotated[int, Field(ge=1, le=65_536)] = 256
+    """When all are taken, the one that waits longest without a request gives way."""
+    connections_per_address_max: Annotated[int, Field(ge=1, le=65_536)] = 64
+    """Of those, for one remote address (IPv6: one /64); a proxy in front is one address too."""
     metagraph_refresh_seconds: Seconds = 12.0
     """How stale the permits that admission checks may be."""
     read_timeout_seconds: Seconds = 10.0
@@ -115,12 +118,12 @@ class ValidatorSettings(Section):
     """Pause between two batches for the referee."""
     audit_batch_answers_max: Annotated[int, Field(ge=1, le=100_000)] = 64
     """Answers in one batch: its results are saved together."""
-    referee_batch_tokens_max: Annotated[int, Field(ge=64, le=10_000_000)] = 16_384
-    """Memory bound of one referee pass: about 4 * vocabulary bytes a token."""
-    referee_threads: Annotated[int, Field(ge=1, le=256)] = 1
     pending_audits_max: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
     """Answers that may wait for the referee; at the limit nobody is asked until it has caught up.
     """
+    referee_batch_tokens_max: Annotated[int, Field(ge=64, le=10_000_000)] = 16_384
+    """Memory bound of one referee pass: about 4 * vocabulary bytes a token."""
+    referee_threads: Annotated[int, Field(ge=1, le=256)] = 1
     referee_device: str = "cpu"
     """Where the referee computes, as torch names it: `cpu`, `cuda`, `cuda:1`."""
     rules_version: Annotated[int, Field(ge=0, lt=2**32)] = 1

@@ -40,7 +40,7 @@ from protocol.release import Release
 from subnet.config import ConfigError, MinerSettings
 from subnet.core.admission import AdmissionParams, read_request
 from subnet.edge.btauth import SeenRequests, authenticate_request
-from subnet.edge.http_limits import HttpLimits, LimitedProtocol
+from subnet.edge.http_limits import Connections, HttpLimits, LimitedProtocol
 from subnet.ports import Clock
 
 HEALTH_PATH: Final = "/healthz"
@@ -208,10 +208,16 @@ def bind_socket(host: str, port: int) -> socket.socket:
 
 async def serve_app(app: MinerApp, bound: socket.socket, settings: MinerSettings) -> None:
     """Serve until cancelled; then running answers end within `stop_grace_seconds`."""
-    limits = HttpLimits(settings.connections_max, settings.read_timeout_seconds)
+    limits = HttpLimits(
+        settings.connections_max,
+        settings.connections_per_address_max,
+        settings.read_timeout_seconds,
+    )
     config = uvicorn.Config(
         app,
-        http=functools.partial(LimitedProtocol, limits=limits),  # type: ignore[arg-type]
+        http=functools.partial(  # type: ignore[arg-type]
+            LimitedProtocol, limits=limits, open_connections=Connections()
+        ),
         ws="none",
         lifespan="off",
         log_config=None,
