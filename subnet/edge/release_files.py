@@ -1,11 +1,14 @@
 """model folder or hub name -> RELEASE: what decides which tokens come out, hashed.
 
-Miner and validator compute the release each from their own files; equal digests mean equal
-weights and tokenizer, whatever the folder is called.
+Miner and validator compute the release each from their own files. The model's name and revision
+are part of it, so both sides must give the same ones; of a folder, the name is its last part and
+the revision what was asked for. A hub snapshot names itself: its repository, and the commit that
+a branch such as `main` stood for when it was downloaded.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +37,8 @@ _HUB_PATTERNS: Final = (
     "model.safetensors.index.json",
     *TOKENIZER_FILES,
 )
+_SNAPSHOT: Final = re.compile(r"models--(?P<repository>.+)/snapshots/(?P<commit>[0-9a-f]{40})")
+"""How the hub's cache lays out a download: slashes of the repository's name become two dashes."""
 _DTYPES: Final = frozenset({"bfloat16", "float16", "float32"})
 
 
@@ -78,7 +83,8 @@ def load_release(
     """The release that `model` (a folder or a hub name) is. Hashes every weight file.
 
     `dtype` "auto" is the checkpoint's own. `name` is what the release is called; default: the hub
-    name, or the folder's last part. Raises ConfigError.
+    name, or the folder's last part. For a snapshot of the hub's cache the release's revision is the
+    snapshot's commit, whatever branch or tag `revision` is. Raises ConfigError.
     """
     return load_release_files(model, revision, dtype, runtime, name).release
 
@@ -98,10 +104,11 @@ def load_release_files(
     if not weights:
         raise ConfigError(f"{folder} holds no *.safetensors weights")
     quantization = config.get("quantization_config") or {}
+    own_name, own_revision = _name_and_revision(model, revision, folder)
     try:
         release = Release(
-            model=name or (folder.name if Path(model).expanduser().is_dir() else model),
-            revision=revision,
+            model=name or own_name,
+            revision=own_revision,
             weights_digest=_files_digest(weights),
             tokenizer_digest=_files_digest(
                 file for file in map(folder.joinpath, TOKENIZER_FILES) if file.is_file()
@@ -122,6 +129,14 @@ def load_release_files(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
         ) from error
     return ReleaseFiles(release, folder)
+
+
+def _name_and_revision(model: str, revision: str, folder: Path) -> tuple[str, str]:
+    """What a release of this folder is called, in a hub snapshot however it was asked for."""
+    snapshot = _SNAPSHOT.fullmatch("/".join(folder.absolute().parts[-3:]))
+    if snapshot:
+        return snapshot["repository"].replace("--", "/"), snapshot["commit"]
+    return (folder.name if Path(model).expanduser().is_dir() else model), revision
 
 
 def _dtype(wanted: str, text_config: dict[str, Any], config: dict[str, Any], folder: Path) -> Any:

@@ -67,6 +67,37 @@ def test_a_copy_elsewhere_is_the_same_release(folder, tmp_path):
     assert load_release(str(copy)).digest() == digest
 
 
+def test_the_name_and_the_revision_are_part_of_the_release(folder):
+    digests = {
+        load_release(str(folder)).digest(),
+        load_release(str(folder), "v2").digest(),
+        load_release(str(folder), name="other").digest(),
+    }
+    folder = folder.rename(folder.with_name("renamed"))
+    digests.add(load_release(str(folder)).digest())
+    assert len(digests) == 4
+
+
+@pytest.mark.parametrize("repository", ["Qwen/Qwen3-0.6B", "gpt2"])
+def test_a_hub_snapshot_is_named_by_its_repository_and_commit(
+    folder, tmp_path, monkeypatch, repository
+):
+    cache = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (cache / "snapshots").mkdir(parents=True)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    (cache / "refs" / "v1").write_text(commit)
+    snapshot = folder.rename(cache / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    by_branch = load_release(repository, "main")
+    assert (by_branch.model, by_branch.revision) == (repository, commit)
+    assert load_release(repository, "v1") == by_branch
+    assert load_release(repository, commit) == by_branch
+    assert load_release(str(snapshot)) == by_branch
+
+
 def test_what_is_missing_is_said_in_one_line(folder, tmp_path):
     def problem(model=str(folder)) -> str:
         with pytest.raises(ConfigError) as caught:
