@@ -19,6 +19,7 @@ from subnet.cli.miner_options import (
     NetworkOption,
     PortOption,
     RevisionOption,
+    RuntimeOption,
     VllmOption,
     WalletOption,
     WalletPathOption,
@@ -38,6 +39,7 @@ def main(
     external_port: ExternalPortOption = None,
     model: ModelOption = None,
     revision: RevisionOption = None,
+    runtime: RuntimeOption = None,
     vllm: VllmOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -48,6 +50,7 @@ def main(
 
     Example: neurons/miner.py --network finney --netuid 42 --wallet mine --hotkey gpu1
     --host 0.0.0.0 --external-host 203.0.113.7 --model Qwen/Qwen3-0.6B
+    --runtime vllm-0.32.0-cuda
     """
     from subnet.cli.miner import run_miner
 
@@ -63,6 +66,7 @@ def main(
         external_port,
         model,
         revision,
+        runtime,
         config,
     )
     run_miner(settings, vllm or ())

@@ -16,6 +16,7 @@ from subnet.cli.miner_options import (
     NetuidOption,
     NetworkOption,
     RevisionOption,
+    RuntimeOption,
     WalletOption,
     WalletPathOption,
 )
@@ -43,6 +44,7 @@ def main(
     state: StateOption = None,
     model: ModelOption = None,
     revision: RevisionOption = None,
+    runtime: RuntimeOption = None,
     prompt: PromptOption = None,
     epochs: EpochsOption = None,
     config: ConfigOption = None,
@@ -54,7 +56,7 @@ def main(
     which win over the file.
 
     Example: neurons/validator.py --network finney --netuid 42 --wallet mine --hotkey val1
-    --model Qwen/Qwen3-0.6B --state /var/lib/assay/validator.sqlite
+    --model Qwen/Qwen3-0.6B --runtime vllm-0.32.0-cuda --state /var/lib/assay/validator.sqlite
     """
     settings = load_settings(
         config,
@@ -66,6 +68,7 @@ def main(
             "chain.wallet_path": wallet_path,
             "release.model": model,
             "release.revision": revision,
+            "release.runtime": runtime,
             "validator.state_path": state,
             "validator.epochs_max": epochs,
         },

@@ -16,6 +16,7 @@ from subnet.cli.miner_options import (
     NetworkOption,
     PortOption,
     RevisionOption,
+    RuntimeOption,
     VllmOption,
     WalletOption,
     WalletPathOption,
@@ -54,6 +55,7 @@ def miner(
     port: PortOption = None,
     model: ModelOption = None,
     revision: RevisionOption = None,
+    runtime: RuntimeOption = None,
     vllm: VllmOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -74,6 +76,7 @@ def miner(
         None,
         model,
         revision,
+        runtime,
         config,
     )
 

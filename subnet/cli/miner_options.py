@@ -29,6 +29,13 @@ ModelOption = Annotated[
     str | None, typer.Option(help="Hub name such as Qwen/Qwen3-0.6B, or a model's folder.")
 ]
 RevisionOption = Annotated[str | None, typer.Option(help="The model's revision on the hub.")]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Engine build that the release pins: vllm-0.32.0-cpu (default) or vllm-0.32.0-cuda. "
+        "Miner and validator must name the same one, as well as the same model and revision."
+    ),
+]
 VllmOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -54,6 +61,7 @@ def miner_settings(
     external_port: int | None,
     model: str | None,
     revision: str | None,
+    runtime: str | None,
     config: Path | None,
 ) -> Settings:
     """Settings with these flags on top; None was not given. Raises ConfigError."""
@@ -71,5 +79,6 @@ def miner_settings(
             "miner.external_port": external_port,
             "release.model": model,
             "release.revision": revision,
+            "release.runtime": runtime,
         },
     )

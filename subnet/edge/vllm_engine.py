@@ -90,7 +90,7 @@ class VllmEngine:
         if release.runtime != runtime_name():
             raise ConfigError(
                 f"the release pins runtime {release.runtime}, this machine has {runtime_name()}; "
-                "set release.runtime or install the other lock"
+                "choose with --runtime or install the other lock"
             )
         self._release = release
         self._concurrent_requests_max = concurrent_requests_max
