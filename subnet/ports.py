@@ -175,6 +175,10 @@ class ChainError(Exception):
     """The chain was unreachable or refused; the message carries its own word for it."""
 
 
+class DeregisteredError(Exception):
+    """Our own hotkey is on the subnet no more: trying again helps nobody, the operator must act."""
+
+
 @dataclass(frozen=True, slots=True)
 class Neuron:
     """One row of the metagraph."""

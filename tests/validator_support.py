@@ -268,6 +268,7 @@ class FakeChain:
         self.failing = 0
         """So many coming writes are refused."""
         self.is_down = False
+        self.is_validator_registered = True
         self._incentive: dict[int, float] = {}
 
     def _block(self) -> int:
@@ -293,6 +294,8 @@ class FakeChain:
             )
             for uid, miner in enumerate(self.miners, 1)
         ]
+        if not self.is_validator_registered:
+            return Metagraph(1, block, TEMPO, VALIDATOR, tuple(rows))
         return Metagraph(1, block, TEMPO, VALIDATOR, (own, *rows))
 
     def _row(

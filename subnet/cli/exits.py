@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NoReturn
 
 from subnet.config import ConfigError
-from subnet.ports import ChainError, EngineError
+from subnet.ports import ChainError, DeregisteredError, EngineError
 
 EXIT_USAGE: Final = 2
 EXIT_FAULT: Final = 1
@@ -15,7 +15,7 @@ class UsageError(Exception):
     """The user can mend this: the message is one line that says what is wrong and how."""
 
 
-MENDABLE: Final = (UsageError, ConfigError, ChainError, EngineError)
+MENDABLE: Final = (UsageError, ConfigError, ChainError, DeregisteredError, EngineError)
 
 
 def run_process(main: Callable[[], None]) -> None:

@@ -18,6 +18,7 @@ from subnet.config import ValidatorSettings
 from subnet.core.standing import Blame, StandingParams, after_fault
 from subnet.ports import (
     Chain,
+    DeregisteredError,
     Endpoint,
     Fault,
     Metagraph,
@@ -78,7 +79,7 @@ class Roster:
         """Until when; a miner that moved is called at its new address at once."""
 
     async def run(self) -> None:
-        """Keep the list fresh. Raises ChainError."""
+        """Keep the list fresh. Raises ChainError, DeregisteredError."""
         while True:
             await self.refresh()
             await asyncio.sleep(self._settings.metagraph_refresh_seconds)
@@ -87,7 +88,12 @@ class Roster:
         """One look at the chain, and at every miner that is new, moved or due."""
         metagraph = await self._chain.metagraph()
         own = metagraph.neuron(self._own_hotkey)
-        if own is None or not own.has_validator_permit:
+        if own is None:
+            raise DeregisteredError(
+                f"hotkey {self._own_hotkey} is registered on subnet {metagraph.netuid} no more "
+                f"(block {metagraph.block}); register it again, then start the validator"
+            )
+        if not own.has_validator_permit:
             self._say_permit_is_missing(metagraph)
             self.peers.clear()
             return
