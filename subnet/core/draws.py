@@ -22,6 +22,8 @@ from subnet.core.benchmark.draws import Draws
 from subnet.core.benchmark.task import Task
 
 ANCHOR_VERSION: Final = 1
+FIRST_PERIOD: Final = 1
+"""The first whose secret is used: the anchor of period 0 only commits it."""
 SECRET_BYTES: Final = 32
 PARAMS_PREFIX_BYTES: Final = 16
 _ANCHOR = struct.Struct(f"<BQ{SECRET_BYTES}s{SECRET_BYTES}s{PARAMS_PREFIX_BYTES}s")

@@ -18,6 +18,7 @@ from protocol.sampling import derive_seed
 from subnet.config import Settings
 from subnet.core.audit import Traffic
 from subnet.core.draws import (
+    FIRST_PERIOD,
     draw_gap_seconds,
     draw_sampling,
     draw_task,
@@ -109,7 +110,12 @@ class Prober:
         """Prompts on their way."""
 
     async def run(self) -> None:
-        """Ask for ever. A miner's misbehaviour is data; anything raised here is our own defect."""
+        """Ask for ever, from the first period on whose secret is committed.
+
+        A miner's misbehaviour is data; anything raised here is our own defect.
+        """
+        while self._store.period() < FIRST_PERIOD:  # noqa: ASYNC110 - it is a file
+            await asyncio.sleep(IDLE_SECONDS)
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._slots.acquire()

@@ -13,7 +13,7 @@ import rfc8785
 
 from subnet.config import Settings
 from subnet.core.audit import PPM
-from subnet.core.draws import anchor_of
+from subnet.core.draws import FIRST_PERIOD, anchor_of
 from subnet.core.scoring import Score, release_quality_ppm, score_miner
 from subnet.core.weights import version_key, weights_from_scores
 from subnet.ports import Chain, EpochIncome, EpochRecord, Metagraph, ValidatorStore
@@ -62,7 +62,7 @@ class WeightSetter:
         """
         await self._wait_for_permit()
         while True:
-            if self._is_anchor_due:
+            while self._is_anchor_due:
                 await self._commit_anchor()
             if self._due_for is None:
                 await self._await_epoch()
@@ -155,6 +155,14 @@ class WeightSetter:
         if await self._chain.commitment(self._own_hotkey) != data:
             await self._chain.commit(data)
         self._is_anchor_due = False
+        if self._store.period() < FIRST_PERIOD:
+            await self._open_first_period()
+
+    async def _open_first_period(self) -> None:
+        """Let the prober begin, once the block that holds the digest of its secret is final."""
+        await self._chain.wait_for_block(await self._chain.block_number() + 1)
+        self._store.open_next_period()
+        self._is_anchor_due = True
 
 
 def _shares(weights: Mapping[int, int]) -> str:

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from subnet.cli.exits import run_process
 from subnet.cli.status import build_status
 from subnet.core.draws import Anchor, period_secret, secret_digest
 from subnet.edge.validator_store import open_for_reading
@@ -269,6 +270,23 @@ def test_without_a_permit_nobody_is_asked_and_no_weights_are_set(live):
     assert standing(subnet, 0).faults == {}
 
 
+def test_a_validator_that_was_deregistered_ends_with_one_line(live, capsys):
+    async def deregister(subnet):
+        await asyncio.sleep(30)
+        subnet.chain.is_validator_registered = False
+        await asyncio.sleep(10_000)
+
+    def main():
+        live("honest", before=deregister, validator={"epochs_max": 0})
+
+    with pytest.raises(SystemExit) as caught:
+        run_process(main)
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no more" in line
+    assert "register it again" in line
+
+
 def test_a_chain_that_is_busy_or_down_delays_weights_and_nothing_else(live):
     async def trouble(subnet):
         await asyncio.sleep(30)
@@ -296,6 +314,34 @@ def test_every_anchor_reveals_the_secret_that_the_one_before_had_in_use(live):
         )
         if before.period > 0:
             assert secret_digest(after.revealed_secret) == anchors[before.period - 1].next_digest
+
+
+def test_nothing_is_asked_before_the_secret_in_use_is_committed(live):
+    committed = []
+
+    async def watch(subnet):
+        commit, infer = subnet.chain.commit, subnet.client.infer
+        for data in subnet.chain.commitments:
+            committed.append((0, Anchor.from_bytes(data).next_digest))
+
+        async def late_commit(data):
+            await asyncio.sleep(9)
+            await commit(data)
+            block = await subnet.chain.block_number()
+            committed.append((block, Anchor.from_bytes(data).next_digest))
+
+        async def checked_infer(endpoint, request):
+            secret = period_secret(subnet.store.master_secret, subnet.store.period())
+            blocks = [block for block, digest in committed if digest == secret_digest(secret)]
+            assert blocks, "asked before any commitment"
+            assert blocks[0] < await subnet.chain.block_number(), "asked in the same block"
+            return await infer(endpoint, request)
+
+        subnet.chain.commit, subnet.client.infer = late_commit, checked_infer
+        await asyncio.sleep(10_000)
+
+    subnet = live("honest", before=watch, validator={"epochs_max": 4})
+    assert standing(subnet, 0).verified > 20
 
 
 def test_a_referee_that_fails_its_self_test_strikes_nobody_and_ends_the_validator(live):
