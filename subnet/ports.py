@@ -373,7 +373,13 @@ class ValidatorStore(Protocol):
         """In order."""
         ...
 
-    def add_prompts(self, texts: Sequence[str]) -> None: ...
+    def add_prompts(self, texts: Sequence[str]) -> None:
+        """Texts that are there already are left out."""
+        ...
+
+    def open_prompts(self) -> list[UserPrompt]:
+        """Those without an answer, in order of arrival."""
+        ...
 
     def prompts(self) -> list[UserPrompt]:
         """In order of arrival."""

@@ -95,9 +95,15 @@ class StateReader:
 
     def prompts(self) -> list[UserPrompt]:
         """In order of arrival."""
+        query = sa.select(PROMPTS).order_by(PROMPTS.c.prompt_id)
         with self._begin() as db:
-            rows = db.execute(sa.select(PROMPTS).order_by(PROMPTS.c.prompt_id)).mappings()
-            return [UserPrompt(**dict(row)) for row in rows]
+            return [UserPrompt(**dict(row)) for row in db.execute(query).mappings()]
+
+    def open_prompts(self) -> list[UserPrompt]:
+        """Those without an answer, in order of arrival."""
+        query = sa.select(PROMPTS).where(PROMPTS.c.answer.is_(None)).order_by(PROMPTS.c.prompt_id)
+        with self._begin() as db:
+            return [UserPrompt(**dict(row)) for row in db.execute(query).mappings()]
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
@@ -247,11 +253,15 @@ class SqliteValidatorStore(StateReader):
             _drop_old_epochs(db)
 
     def add_prompts(self, texts: Sequence[str]) -> None:
-        """Users' own prompts, to be answered once a miner has passed probation."""
-        if not texts:
-            return
+        """Users' own prompts, to be answered once a miner has passed probation.
+
+        A text that is there already is not asked again: a restart repeats its flags.
+        """
         with self._begin() as db:
-            db.execute(PROMPTS.insert(), [{"text": text} for text in texts])
+            known = set(db.execute(sa.select(PROMPTS.c.text)).scalars())
+            new = [text for text in dict.fromkeys(texts) if text not in known]
+            if new:
+                db.execute(PROMPTS.insert(), [{"text": text} for text in new])
 
     def _migrate(self, db: sa.Connection, identity: Mapping[str, str], new_secret: bytes) -> None:
         version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())

@@ -217,8 +217,8 @@ class Prober:
 
     def _prompt_for(self, hotkey: str) -> UserPrompt | None:
         """An open prompt, if this miner is the best-scored that has not failed on it."""
-        for prompt in self._store.prompts():
-            if prompt.answer is None and prompt.prompt_id not in self._sent:
+        for prompt in self._store.open_prompts():
+            if prompt.prompt_id not in self._sent:
                 failed = self._failed_at[prompt.prompt_id]
                 best = self._best_miner(failed) or self._best_miner(set())
                 if best == hotkey:

@@ -137,6 +137,15 @@ def test_a_prompt_keeps_its_answer(store):
     assert store.prompts() == [answered, UserPrompt(2, "again")]
 
 
+def test_a_prompt_is_asked_once_however_often_it_is_given(store):
+    store.add_prompts(["hello", "hello"])
+    (first,) = store.prompts()
+    store.save_answer(standing(), None, replace(first, answer="hi", answered_by="miner"))
+    store.add_prompts(["hello", "new"])
+    assert [prompt.text for prompt in store.prompts()] == ["hello", "new"]
+    assert [prompt.text for prompt in store.open_prompts()] == ["new"]
+
+
 def test_a_file_of_another_validator_is_refused(store, path):
     store.close()
     with pytest.raises(ConfigError, match="belongs to hotkey validator, not thief"):
