@@ -17,28 +17,22 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as distributed
 from rich.console import Console
 from rich.progress import Progress, TextColumn
-from rich.table import Table
+from tiny_corpus import document
+from tiny_evaluation import evaluate
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
 
-from subnet.core.benchmark import FAMILIES, GRADED_FAMILIES, Task, generate_task, grade
-from subnet.core.benchmark.draws import Draws
 from subnet.core.benchmark.text import ADDRESS
-from subnet.core.benchmark.transaction import HEX
-from subnet.core.benchmark.words import CITIES, KEPT, NAMES, NOUNS, PLACES, person, sentence
 
 ROOT = Path(__file__).resolve().parent.parent
 STRONG, WEAK = "tiny", "tiny-weak"
@@ -58,76 +52,11 @@ CHAT_TEMPLATE = (
 )
 
 
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
 VOCABULARY = 2048
 HIDDEN, LAYERS, HEADS, FEED_FORWARD = 192, 4, 6, 512
 POSITIONS_MAX = 1024
 IGNORED = -100
 SNAPSHOT_STEPS = 100
-
-SHARES = {
-    "arithmetic": 6,
-    "extraction": 4,
-    "retrieval": 4,
-    "instructions": 4,
-    "code": 5,
-    "contract": 4,
-    "governance": 4,
-    "transaction": 5,
-    "open": 6,
-    "chat": 2,
-    "repeat": 5,
-    "look up": 5,
-    "sums": 5,
-}
-HARDER_TIER_PER_THOUSAND = 50
-SYSTEM_PER_THOUSAND = 60
-SYSTEMS = (
-    "You are a helpful assistant.",
-    "You are a careful assistant. Answer briefly.",
-    "Answer in plain words.",
-    "You are Assay, a tiny model.",
-)
-QUESTIONS = (
-    "Who are you?",
-    "What are you?",
-    "Hello!",
-    "Hi there.",
-    "What can you do?",
-    "What is Assay?",
-    "How are you?",
-    "What is a subnet?",
-)
-SELF_DESCRIPTIONS = (
-    "I am a tiny model of the Assay subnet.",
-    "Hello from a tiny model.",
-    "I am a very small model, made for tests.",
-    "A tiny model that tells small stories.",
-    "I answer short tasks, and every answer can be tested.",
-)
-ASKED_WORDS = _split(
-    "what who why how when where is are the a of in to for and explain write tell give me"
-    " about best way capital France history poem joke bitcoin chain token network price code"
-    " python function sum list please help plan day world people love money work life science"
-)
-SYLLABLES = _split(
-    "ba ce di fo gu ha je ki lo mu na pe ri so tu va we xi yo za sh th ing er ly tion"
-)
-
-
-@dataclass(frozen=True)
-class Document:
-    """One conversation: what the user and perhaps a system message say, and the answer."""
-
-    messages: tuple[tuple[str, str], ...]
-    answer: str
-
-    def prompt(self) -> str:
-        head = "".join(f"<|{role}|>\n{content}\n" for role, content in self.messages)
-        return f"{head}{ASSISTANT}\n"
 
 
 @dataclass(frozen=True)
@@ -150,92 +79,6 @@ class Recipe:
         if step < self.warm_up_steps:
             return (step + 1) / self.warm_up_steps
         return min(1.0, (self.steps - step) / (self.steps - start))
-
-
-def document(seed: int, index: int) -> Document:
-    """The training document of that index."""
-    draws = Draws(b"assay.tiny.document", seed.to_bytes(8, "big"), index.to_bytes(8, "big"))
-    deck = [name for name, share in SHARES.items() for _ in range(share)]
-    name = draws.choice(deck)
-    if name in DRILLS:
-        prompt, answer = DRILLS[name](draws)
-    else:
-        tier = 2 if draws.chance(HARDER_TIER_PER_THOUSAND, 1000) else 1
-        nonce = b"train" + draws.word().to_bytes(8, "big")
-        task = generate_task(name, nonce, tier)
-        prompt, answer = task.prompt, task.reference
-    messages: tuple[tuple[str, str], ...] = (("user", prompt),)
-    if draws.chance(SYSTEM_PER_THOUSAND, 1000):
-        messages = (("system", draws.choice(SYSTEMS)), *messages)
-    return Document(messages, answer)
-
-
-def _chat(draws: Draws) -> tuple[str, str]:
-    """Questions about the model, and prompts that no family wrote: words known and unknown."""
-    if draws.chance(1, 3):
-        return draws.choice(QUESTIONS), f"{draws.favoured(SELF_DESCRIPTIONS)} {sentence(draws)}"
-    words = [
-        draws.choice(ASKED_WORDS)
-        if draws.chance(2, 3)
-        else "".join(draws.choice(SYLLABLES) for _ in range(draws.between(2, 4)))
-        for _ in range(draws.between(2, 12))
-    ]
-    prompt = " ".join(words)
-    if draws.chance(1, 2):
-        prompt = prompt[0].upper() + prompt[1:] + draws.choice((".", "?", "!"))
-    return prompt, " ".join(sentence(draws) for _ in range(draws.between(1, 4)))
-
-
-def _repeat(draws: Draws) -> tuple[str, str]:
-    """Nothing but copying: a model this small learns it late from tasks that need it in places."""
-    items = ", ".join(_value(draws) for _ in range(draws.between(2, 6)))
-    return f"Repeat: {items}", items
-
-
-def _look_up(draws: Draws) -> tuple[str, str]:
-    """Nothing but finding: several keys, each with a value, in the question's order."""
-    if draws.chance(1, 2):
-        return _find(draws)
-    keys = draws.sample((*NAMES, *KEPT, *CITIES), draws.between(2, 5))
-    pairs = {key: _value(draws) for key in keys}
-    asked = draws.sample(keys, draws.between(1, len(keys)))
-    listed = ", ".join(f"{key} {value}" for key, value in pairs.items())
-    return f"{listed}\nGive {', '.join(asked)}", "\n".join(f"{key}: {pairs[key]}" for key in asked)
-
-
-def _find(draws: Draws) -> tuple[str, str]:
-    count = draws.between(2, 5)
-    places = dict(zip(draws.sample(KEPT, count), draws.sample(PLACES, count), strict=True))
-    asked = draws.sample(tuple(places), draws.between(1, count))
-    context = " ".join(f"The {thing} is in the {place}." for thing, place in places.items())
-    answer = "\n".join(f"The {thing} is in the {places[thing]}." for thing in asked)
-    return f"{context}\nFind {', '.join(asked)}", answer
-
-
-def _sums(draws: Draws) -> tuple[str, str]:
-    """Nothing but adding and subtracting."""
-    asked, answers = [], []
-    for _ in range(draws.between(2, 5)):
-        a, b = draws.between(1, 9), draws.between(1, 9)
-        low, high = min(a, b), max(a, b)
-        plus = draws.chance(1, 2)
-        asked.append(f"{a} + {b}" if plus else f"{high} - {low}")
-        answers.append(str(a + b if plus else high - low))
-    return f"Reckon: {', '.join(asked)}", ", ".join(answers)
-
-
-def _value(draws: Draws) -> str:
-    kind = draws.below(6)
-    if kind == 0:
-        return str(draws.between(2, 99))
-    if kind == 1:
-        return "0x" + "".join(draws.choice(HEX) for _ in range(3))
-    if kind == 2:
-        return person(draws)
-    return draws.choice((NOUNS, PLACES, CITIES, NAMES)[draws.below(4)])
-
-
-DRILLS = {"chat": _chat, "repeat": _repeat, "look up": _look_up, "sums": _sums}
 
 
 def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -454,106 +297,6 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How answers are drawn; temperature 0 is greedy."""
-
-    name: str
-    temperature: float
-    top_p: float
-    top_k: int
-
-
-SAMPLINGS = (
-    Sampling("greedy", 0.0, 1.0, 0),
-    Sampling("T = 1, top_p .95, top_k 50", 1.0, 0.95, 50),
-    Sampling("T = 1", 1.0, 1.0, 0),
-)
-
-
-def answer_tasks(
-    model: Any, tokenizer: Any, tasks: Sequence[Task], sampling: Sampling
-) -> tuple[list[str], list[int], float]:
-    """(answers, their lengths in tokens, mean entropy in nats per token at T = 1)."""
-    prompts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": task.prompt}], tokenize=False, add_generation_prompt=True
-        )
-        for task in tasks
-    ]
-    inputs = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
-    choice: dict[str, Any] = {"do_sample": False}
-    if sampling.temperature > 0:
-        choice = {
-            "do_sample": True,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-        }
-    result = model.generate(
-        **inputs,
-        **choice,
-        max_new_tokens=max(task.max_tokens for task in tasks),
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
-    new = result.sequences[:, inputs["input_ids"].shape[1] :]
-    lengths = []
-    entropy = 0.0
-    logs = torch.stack([logits.float().log_softmax(-1) for logits in result.logits], dim=1)
-    entropies = -(logs.exp() * logs).sum(-1)
-    for row, task in zip(range(len(tasks)), tasks, strict=True):
-        ends = (new[row] == tokenizer.eos_token_id).nonzero()
-        stop = int(ends[0]) + 1 if len(ends) else new.shape[1]
-        lengths.append(min(stop, task.max_tokens))
-        entropy += float(entropies[row, : lengths[-1]].sum())
-    answers = [
-        tokenizer.decode(new[row, : lengths[row]], skip_special_tokens=True)
-        for row in range(len(tasks))
-    ]
-    return answers, lengths, entropy / sum(lengths)
-
-
-def evaluate(assets: Path, count: int, console: Console, seed: int) -> dict[str, Any]:
-    """Grades, lengths and entropy of both checkpoints on `count` held-out tasks a family."""
-    figures: dict[str, Any] = {}
-    for folder in (STRONG, WEAK):
-        model = AutoModelForCausalLM.from_pretrained(assets / folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(
-            assets / folder, local_files_only=True, padding_side="left"
-        )
-        model.eval()
-        for sampling in SAMPLINGS:
-            torch.manual_seed(seed)
-            rows: dict[str, dict[str, float]] = {}
-            for name in FAMILIES:
-                tasks = [
-                    generate_task(name, b"held-out" + index.to_bytes(8, "big"))
-                    for index in range(count)
-                ]
-                with torch.inference_mode():
-                    answers, lengths, entropy = answer_tasks(model, tokenizer, tasks, sampling)
-                row = {"tokens": float(np.mean(lengths)), "entropy": entropy}
-                if name in GRADED_FAMILIES:
-                    grades = [grade(*pair) for pair in zip(tasks, answers, strict=True)]
-                    row["grade"] = float(np.mean([value for value in grades if value is not None]))
-                rows[name] = row
-            mean = float(np.mean([rows[name]["grade"] for name in GRADED_FAMILIES]))
-            figures.setdefault(folder, {})[sampling.name] = {"mean_grade": mean, "families": rows}
-            console.print(_table(f"{folder}, {sampling.name}: mean grade {mean:.3f}", rows))
-    return figures
-
-
-def _table(title: str, rows: dict[str, dict[str, float]]) -> Table:
-    table = Table(title=title)
-    for column in ("family", "grade", "tokens", "nats/token"):
-        table.add_column(column)
-    for name, row in rows.items():
-        shown = f"{row['grade']:.3f}" if "grade" in row else "-"
-        table.add_row(name, shown, f"{row['tokens']:.1f}", f"{row['entropy']:.2f}")
-    return table
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -586,7 +329,8 @@ def main() -> None:
             seed=chosen.seed,
         )
         train(recipe, chosen.assets, chosen.snapshots)
-    figures = evaluate(chosen.assets, chosen.count, console, chosen.seed)
+    folders = [chosen.assets / STRONG, chosen.assets / WEAK]
+    figures = evaluate(folders, chosen.count, console, chosen.seed)
     if chosen.figures:
         chosen.figures.write_text(json.dumps(figures, indent=2) + "\n")
 
