@@ -55,8 +55,6 @@ class DrawParams(BaseModel):
         SamplingChoice(share=1, temperature_milli=1000, top_p_milli=1000),
         SamplingChoice(share=1, temperature_milli=700, top_p_milli=950),
     )
-    organic_tokens_max: Annotated[int, Field(ge=1, le=131_072)] = 96
-    """Longest answer to a user's own prompt; that of the benchmark's free text, to look alike."""
 
     @model_validator(mode="after")
     def _knows_the_families(self) -> Self:

@@ -2,7 +2,8 @@
 
 Benchmarks and users' own prompts leave through this dispatcher: the same message, parameters drawn
 from the same mix, the same exponential gaps. A user's prompt takes the place of a benchmark task
-when its miner is due, so that not even the rhythm tells them apart. Each miner gets tasks of its
+when its miner is due, with that task's limit of tokens, so that neither rhythm nor length tells
+them apart. Each miner gets tasks of its
 own.
 """
 
@@ -199,17 +200,14 @@ class Prober:
         counter, period = self._store.reserve_counter(), self._store.period()
         secret = period_secret(self._store.master_secret, period)
         prompt = self._prompt_for(peer.endpoint.hotkey)
-        if prompt is None:
-            task = draw_task(secret, counter, self._settings.draws)
-            text, tokens_max = task.prompt, task.max_tokens
-        else:
-            text, tokens_max = prompt.text, self._settings.draws.organic_tokens_max
+        task = draw_task(secret, counter, self._settings.draws)
+        text = task.prompt if prompt is None else prompt.text
         request = InferenceRequest(
             request_id=request_id(secret, counter),
             release_digest=self._release_digest,
             nonce=request_nonce(secret, counter),
             prompt_token_ids=self._tokenizer.render(text),
-            sampling=draw_sampling(secret, counter, tokens_max, self._settings.draws),
+            sampling=draw_sampling(secret, counter, task.max_tokens, self._settings.draws),
             timeout_ms=round(self._settings.validator.request_timeout_seconds * 1000),
         )
         traffic = Traffic.BENCHMARK if prompt is None else Traffic.ORGANIC

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections import Counter
 
 import pytest
 
@@ -176,11 +177,33 @@ def test_a_miner_that_hides_after_its_probation_loses_its_score(live):
 
 
 def test_users_and_benchmarks_look_alike_on_the_wire(live):
-    subnet = live("honest", prompts=["what is a lighthouse?"] * 5)
+    prompts = [f"what is lighthouse {n}?" for n in range(150)]
+    subnet = live("honest", prompts=prompts, validator={"epochs_max": 16})
     asked = subnet.miners[0].asked
+    organic = {prompt.request_id for prompt in subnet.store.prompts()}
+    limits = {
+        is_organic: Counter(
+            request.sampling.tokens_max
+            for request in asked
+            if (request.request_id in organic) is is_organic
+        )
+        for is_organic in (True, False)
+    }
+    assert limits[True].total() == 150
+    assert set(limits[True]) == set(limits[False]) == {64, 96}
+    shares = [counts[64] / counts.total() for counts in limits.values()]
+    assert abs(shares[0] - shares[1]) < 0.15, shares
+    for is_organic in (True, False):
+        temperatures = {
+            request.sampling.temperature_milli
+            for request in asked
+            if (request.request_id in organic) is is_organic
+        }
+        assert temperatures == {700, 1000}
+    assert {request.timeout_ms for request in asked} == {30_000}
     assert len({request.nonce for request in asked}) == len(asked)
     assert len({request.request_id for request in asked}) == len(asked)
-    assert len({request.prompt_token_ids for request in asked}) >= len(asked) - 4
+    assert len({request.prompt_token_ids for request in asked}) >= 0.98 * len(asked)
     assert {request.release_digest for request in asked} == {RELEASE.digest()}
 
 
