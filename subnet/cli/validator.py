@@ -14,6 +14,7 @@ import bittensor as bt
 import uvloop
 from pydantic import ValidationError
 
+from protocol.release import Release
 from subnet.cli.exits import UsageError
 from subnet.config import ConfigError, Settings
 from subnet.core.benchmark import generate_task
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 CALIBRATION_FILE: Final = "calibration.json"
 CANARY_ANSWERS: Final = 4
 CANARY_TOKENS: Final = 24
+TASKS_SAMPLED: Final = 32
+"""Of each family, to learn how long its prompts get."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ def run_validator(settings: Settings, prompts: Sequence[str] = ()) -> None:
     files = load_release_files(chosen.model, chosen.revision, chosen.dtype, chosen.runtime)
     table = load_calibration(settings, files)
     tokenizer = load_tokenizer(files)
-    _assert_prompts_fit(prompts, tokenizer, files, settings)
+    assert_judgeable(settings, files.release, table, tokenizer, prompts)
     signer = HotkeySigner(wallet.hotkey)
     identity = {
         "hotkey": signer.hotkey,
@@ -108,6 +111,41 @@ def load_calibration(settings: Settings, files: ReleaseFiles) -> CalibrationTabl
     return table
 
 
+def assert_judgeable(
+    settings: Settings,
+    release: Release,
+    table: CalibrationTable,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+) -> None:
+    """Refuse to ask what the table does not cover: such answers would be paid for unjudged.
+
+    Benchmarks are judged by a sample of every family. Raises ConfigError for them, UsageError for
+    `prompts`, which are users' own.
+    """
+    tasks = [
+        generate_task(family, bytes([number]), settings.draws.tier)
+        for family in settings.draws.families
+        for number in range(TASKS_SAMPLED)
+    ]
+    context_max = min(release.context_tokens_max, table.context_tokens_max)
+    longest = max(len(tokenizer.render(task.prompt)) + task.max_tokens for task in tasks)
+    if longest > context_max:
+        raise ConfigError(
+            f"benchmarks of tier {settings.draws.tier} take {longest} tokens with their answers; "
+            f"{release.model} and its calibration cover {context_max}: measure a longer table with "
+            "scripts/calibrate.py, or lower draws.tier"
+        )
+    answer_max = max(task.max_tokens for task in tasks)
+    for prompt in prompts:
+        tokens = len(tokenizer.render(prompt))
+        if tokens > context_max - answer_max:
+            raise UsageError(
+                f"--prompt is {tokens} tokens long; {release.model} and its calibration cover at "
+                f"most {context_max - answer_max} with answers of {answer_max}"
+            )
+
+
 def load_tokenizer(files: ReleaseFiles) -> Tokenizer:
     """The release's tokenizer. Raises ConfigError."""
     from subnet.edge.tokenizer import HubTokenizer
@@ -153,19 +191,6 @@ def make_canary(referee: "TorchReferee", tokenizer: Tokenizer) -> Canary:
     honest = tuple(referee.continued(asked, CANARY_TOKENS))
     tampered = tuple(replace(claim, seed=claim.seed + CANARY_ANSWERS) for claim in honest)
     return Canary(honest, tampered)
-
-
-def _assert_prompts_fit(
-    prompts: Sequence[str], tokenizer: Tokenizer, files: ReleaseFiles, settings: Settings
-) -> None:
-    room = files.release.context_tokens_max - settings.draws.organic_tokens_max
-    for prompt in prompts:
-        tokens = len(tokenizer.render(prompt))
-        if tokens > room:
-            raise UsageError(
-                f"--prompt is {tokens} tokens long; {files.release.model} takes at most {room} "
-                f"with answers of {settings.draws.organic_tokens_max}"
-            )
 
 
 async def _run(

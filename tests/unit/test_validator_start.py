@@ -1,0 +1,34 @@
+"""What a validator refuses to start with: questions whose answers nobody could judge."""
+
+import pytest
+
+from subnet.cli.exits import UsageError
+from subnet.cli.validator import assert_judgeable
+from subnet.config import ConfigError, Settings
+from tests.validator_support import RELEASE, ByteTokenizer, make_table
+
+TABLE = make_table()
+
+
+def start(context, prompts=(), release=RELEASE):
+    table = TABLE.model_copy(update={"context_tokens_max": context})
+    assert_judgeable(Settings(), release, table, ByteTokenizer(), prompts)
+
+
+def test_what_the_table_covers_is_asked():
+    start(2048, ["x" * (2048 - 96)])
+
+
+def test_benchmarks_that_are_longer_than_the_table_are_refused_at_start():
+    with pytest.raises(ConfigError, match="cover 200"):
+        start(200)
+
+
+def test_a_prompt_whose_answer_could_not_be_judged_is_refused():
+    with pytest.raises(UsageError, match=r"--prompt is 1953 tokens long.*at most 1952"):
+        start(2048, ["x" * (2048 - 95)])
+
+
+def test_a_prompt_that_the_model_has_no_room_for_is_refused():
+    with pytest.raises(UsageError, match="at most 904"):
+        start(2048, ["x" * 1000], RELEASE.model_copy(update={"context_tokens_max": 1000}))
