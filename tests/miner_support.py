@@ -197,8 +197,11 @@ async def running_miner(
         await asyncio.gather(serving, return_exceptions=True)
 
 
-def make_tiny_model(folder: Path, seed: int = 0) -> Path:
-    """A randomly initialised Llama that ends its answers after about 30 tokens."""
+def make_tiny_model(folder: Path, seed: int = 0, *, is_endless: bool = False) -> Path:
+    """A randomly initialised Llama that ends its answers after about 30 tokens.
+
+    An endless one has a stop token that is never among the 50 likeliest, and a window of 1024.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -210,10 +213,13 @@ def make_tiny_model(folder: Path, seed: int = 0) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=128,
+        max_position_embeddings=1024 if is_endless else 128,
         initializer_range=0.12,
-        eos_token_id=list(range(16)),
+        eos_token_id=[0] if is_endless else list(range(16)),
         dtype="float32",
     )
-    LlamaForCausalLM(config).float().save_pretrained(folder)
+    model = LlamaForCausalLM(config).float()
+    if is_endless:
+        model.lm_head.weight.data[0] = 0
+    model.save_pretrained(folder)
     return folder

@@ -6,20 +6,26 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import aiohttp
 import pytest
 from bittensor.wallet import Wallet
 
+from protocol.inference import INFER_PATH
+from subnet.edge.answer_reader import AnswerReader, StreamFaultError
+from subnet.edge.btauth import sign_request, verify_signature
 from subnet.edge.miner_client import HttpMinerClient
 from subnet.edge.miner_server import bind_socket
 from subnet.edge.release_files import load_release
 from subnet.edge.system import SystemClock
-from subnet.ports import Endpoint
+from subnet.ports import Endpoint, Exchange
 from tests.miner_support import CALLER, MINER, make_request, make_tiny_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
+LONG_TOKENS = 1000
 DEAD_CHAIN = "ws://127.0.0.1:9"
 
 
@@ -34,7 +40,7 @@ def wallets(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny", is_endless=True)
 
 
 def run_miner(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -77,15 +83,40 @@ def test_whatever_the_operator_can_mend_is_one_line_and_code_2(wallets, model, t
             assert "Traceback" not in done.stderr
 
 
-async def ask_while_stopping(process: subprocess.Popen[str], port: int, digest: str):
+async def ask_while_stopping(
+    process: subprocess.Popen[str], port: int, digest: str
+) -> tuple[Exchange, AnswerReader, str | None]:
+    """One whole answer; then a long one, at whose first tokens the miner is told to stop."""
     endpoint = Endpoint(MINER.hotkey, "127.0.0.1", port)
     async with HttpMinerClient(CALLER, SystemClock(), allow_private=True) as client:
-        first = await client.infer(endpoint, make_request(release_digest=digest))
-        request = make_request(tokens_max=120, timeout_ms=20_000, release_digest=digest)
-        asking = asyncio.create_task(client.infer(endpoint, request))
-        await asyncio.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        return first, await asking
+        whole = await client.infer(endpoint, make_request(release_digest=digest))
+    request = make_request(tokens_max=LONG_TOKENS, timeout_ms=60_000, release_digest=digest)
+    body = request.to_bytes()
+    headers = sign_request(
+        CALLER,
+        method="POST",
+        path=INFER_PATH,
+        body=body,
+        receiver=MINER.hotkey,
+        nonce_ns=time.time_ns(),
+    )
+    reader = AnswerReader(request, MINER.hotkey, CALLER.hotkey, verify_signature)
+    is_told = False
+    url = f"http://127.0.0.1:{port}{INFER_PATH}"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, data=body, headers=headers) as answer,
+    ):
+        async for line in answer.content:
+            try:
+                reader.read_line(line.rstrip(b"\n"), 0)
+            except StreamFaultError as error:
+                return whole, reader, error.rejection_reason
+            if not is_told:
+                assert 0 < len(reader.token_ids) < LONG_TOKENS
+                process.send_signal(signal.SIGTERM)
+                is_told = True
+    return whole, reader, None
 
 
 @pytest.mark.engine
@@ -105,13 +136,17 @@ def test_a_miner_serves_and_stops_cleanly_in_the_middle_of_a_stream(model):
     try:
         assert process.stdout is not None
         port = json.loads(next(line for line in process.stdout if line.startswith("{")))["port"]
-        first, last = asyncio.run(
+        whole, cut, reason = asyncio.run(
             ask_while_stopping(process, port, load_release(str(model)).digest())
         )
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert first.fault is None
-    assert last.fault is None or last.rejection_reason == "STOPPING"
+    assert whole.fault is None
+    if reason is None:
+        assert cut.response is not None
+        assert len(cut.token_ids) == LONG_TOKENS
+    else:
+        assert reason == "STOPPING"
     assert process.returncode == 0, errors
     assert "Traceback" not in errors

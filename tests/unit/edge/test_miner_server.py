@@ -27,7 +27,7 @@ from tests.miner_support import (
     running_miner,
 )
 
-QUICK = MinerSettings(read_timeout_seconds=0.5, connections_max=8)
+QUICK = MinerSettings(read_timeout_seconds=1.5)
 
 
 def client(signer=CALLER) -> HttpMinerClient:
