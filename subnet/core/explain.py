@@ -28,6 +28,8 @@ def explain(standing: MinerStanding, score: Score, params: ScoringParams) -> str
             f"on probation at {_percent(score.probation_ppm)} of its pay "
             f"({standing.verified} of {params.probation_answers} verified)"
         )
+    if score.coverage_ppm < PPM:
+        parts.append(f"{_percent(score.coverage_ppm)} of its recent audits could be judged")
     parts.append(f"its release answers {_percent(score.quality_ppm)} of the tasks right")
     if score.latency_ppm < PPM:
         parts.append(f"slow answers leave {_percent(score.latency_ppm)}")

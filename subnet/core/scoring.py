@@ -1,8 +1,8 @@
 """standing -> SCORE -> weights: what a miner has earned, in parts per million.
 
-score = gate x integrity x probation x release quality x latency x availability. Quality is pooled
-over the release: with the model and the noise fixed, which honest miner passes a task is luck, and
-luck is not paid for. The other factors are what a miner controls. All are smooth and monotone; the
+score = gate x integrity x probation x coverage x release quality x latency x availability. Quality
+is pooled over the release: with the model and the noise fixed, which honest miner passes a task is
+luck, and luck is not paid for. The other factors are what a miner controls. All are smooth and monotone; the
 gate alone is a cliff, as it stands for proof.
 """
 
@@ -54,6 +54,8 @@ class Score(BaseModel):
     integrity_ppm: int
     """Falls from a warning to an alarm, linearly in the logarithm of the evidence."""
     probation_ppm: int
+    coverage_ppm: int
+    """Share of recent audits that the calibration could judge: the rest is not paid for."""
     quality_ppm: int
     latency_ppm: int
     availability_ppm: int
@@ -65,6 +67,7 @@ class Score(BaseModel):
             self.gate_ppm,
             self.integrity_ppm,
             self.probation_ppm,
+            self.coverage_ppm,
             self.quality_ppm,
             self.latency_ppm,
             self.availability_ppm,
@@ -117,7 +120,7 @@ def score_miner(
     evidence: EvidenceParams,
 ) -> Score:
     """The score of one miner; `quality_ppm` is its release's."""
-    latency = standing.latency
+    latency, coverage = standing.latency, standing.coverage
     return Score(
         gate_ppm=PPM if is_gate_open(standing, params) else 0,
         integrity_ppm=_ppm(integrity_factor(standing.log_evidence, evidence))
@@ -126,6 +129,7 @@ def score_miner(
         probation_ppm=PPM
         * min(_credited(standing, params), params.probation_answers)
         // params.probation_answers,
+        coverage_ppm=_ppm(coverage.total / coverage.weight) if coverage.weight > 0 else PPM,
         quality_ppm=quality_ppm,
         latency_ppm=_ppm(latency.total / latency.weight) if latency.weight > 0 else PPM,
         availability_ppm=_ppm(standing.availability.mean(1.0, params.availability_prior_requests)),

@@ -101,6 +101,8 @@ class MinerStanding(_Frozen):
     """Audited answers that agreed with the release, since probation began."""
     inconclusive: int = 0
     """Audited answers outside the calibrated envelope: blame nobody, earn nothing."""
+    coverage: Decayed = Decayed()
+    """Which recent audits could be judged: 1 inside the calibrated envelope, 0 outside."""
     faults: dict[str, int] = {}
     quality: Decayed = Decayed()
     """Grades of verified answers, in [0, 1]."""
@@ -261,7 +263,11 @@ def after_audit(
     """
     if found is None:
         return standing.model_copy(
-            update={"audited": standing.audited + 1, "inconclusive": standing.inconclusive + 1}
+            update={
+                "audited": standing.audited + 1,
+                "inconclusive": standing.inconclusive + 1,
+                "coverage": observed(standing.coverage, 0.0, 1.0, params.quality_half_life_answers),
+            }
         )
     state = update(standing.evidence[traffic], *found, evidence)
     is_alarmed, is_warned = alarm(state, evidence), warn(state, evidence)
@@ -275,6 +281,7 @@ def after_audit(
         standing = standing.model_copy(update={"verified": 0})
     changes: dict[str, object] = {
         "audited": standing.audited + 1,
+        "coverage": observed(standing.coverage, 1.0, 1.0, params.quality_half_life_answers),
         "evidence": {**standing.evidence, traffic: fresh_state(evidence) if is_alarmed else state},
         "closure": closure,
     }

@@ -82,6 +82,29 @@ def test_answers_outside_the_calibration_earn_nothing(speeds, quality):
     assert scored(standing, quality) == 0
 
 
+@given(events, st.integers(1, 200))
+def test_more_answers_that_nobody_can_judge_never_pay_more_nor_verify(history, count):
+    standing = lived([*history, *[("audit", 1.0)] * 20])
+    quality = standing.quality
+    for _ in range(count):
+        before = scored(standing)
+        standing = after_audit(standing, Traffic.BENCHMARK, None, 1.0, 0, STANDING, EVIDENCE)
+        assert scored(standing) <= before
+    assert standing.quality == quality
+
+
+def test_pay_follows_the_recent_share_of_answers_that_could_be_judged():
+    standing = lived([("audit", 1.0)] * 40)
+    assert scored(standing) == PPM
+    for _ in range(5000):
+        standing = after_audit(standing, Traffic.ORGANIC, None, None, 0, STANDING, EVIDENCE)
+        standing = audited(standing)
+    assert abs(scored(standing) - PPM // 2) < PPM // 100
+    for _ in range(5000):
+        standing = after_audit(standing, Traffic.ORGANIC, None, None, 0, STANDING, EVIDENCE)
+    assert scored(standing) < PPM // 100
+
+
 @given(events, st.integers(0, PPM))
 def test_every_score_lies_between_nothing_and_full(history, quality):
     assert 0 <= scored(lived(history), quality) <= PPM
