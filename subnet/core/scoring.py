@@ -2,8 +2,8 @@
 
 score = gate x integrity x probation x coverage x release quality x latency x availability. Quality
 is pooled over the release: with the model and the noise fixed, which honest miner passes a task is
-luck, and luck is not paid for. The other factors are what a miner controls. All are smooth and monotone; the
-gate alone is a cliff, as it stands for proof.
+luck, and luck is not paid for. The other factors are what a miner controls. All are smooth and
+monotone; the gate alone is a cliff, as it stands for proof.
 """
 
 import itertools

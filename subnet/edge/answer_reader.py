@@ -135,7 +135,7 @@ class AnswerReader:
             # A full node says so before it starts; later, the word would be a free way out of a
             # task that turned out hard.
             raise StreamFaultError(
-                Fault.BROKEN_STREAM, f"{rejection.reason} after the stream began", rejection.reason
+                Fault.BROKEN_STREAM, f"{rejection.reason} after the stream began"
             )
         raise StreamFaultError(Fault.REFUSED, rejection.detail, rejection.reason)
 

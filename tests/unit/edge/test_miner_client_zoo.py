@@ -140,7 +140,7 @@ REFUSAL = RejectedError(RejectionReason.CAPACITY_FULL, "full").rejection.to_byte
         ),
         (
             says(CHUNKED + chunked(CHUNK, b'{"type":"error","rejection":%s}' % REFUSAL)),
-            Fault.REFUSED,
+            Fault.BROKEN_STREAM,
         ),
     ],
 )
