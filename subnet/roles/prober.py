@@ -148,7 +148,7 @@ class Prober:
             peers = self._roster.peers
             for hotkey in self._due_at.keys() - peers.keys():
                 del self._due_at[hotkey]
-            for hotkey in peers.keys() - self._due_at.keys():
+            for hotkey in sorted(peers.keys() - self._due_at.keys()):
                 self._due_at[hotkey] = now + self._gap_seconds()
             free = [
                 hotkey

@@ -208,7 +208,13 @@ def test_users_and_benchmarks_look_alike_on_the_wire(live):
 
 
 def test_a_users_prompt_waits_for_probation_and_is_answered_by_the_best_miner(live):
-    subnet = live("foreign seed", "honest", "slow", prompts=["what is a lighthouse?"])
+    subnet = live(
+        "foreign seed",
+        "honest",
+        "slow",
+        prompts=["what is a lighthouse?"],
+        validator={"epochs_max": 4},
+    )
     (prompt,) = subnet.store.prompts()
     assert prompt.answered_by == miner_hotkey(1)
     assert prompt.answer
