@@ -252,7 +252,7 @@ async def round_vllm(port: int, model: str, load: Load) -> tuple[int, float]:
                 "temperature": TEMPERATURE,
                 "top_p": TOP_P,
                 "top_k": TOP_K,
-                "seed": number,
+                "ignore_eos": True,
                 "stream": True,
                 "stream_options": {"include_usage": True},
             }
@@ -380,7 +380,7 @@ def bench(model: str, rounds: int) -> None:
     small = asyncio.run(compare(str(endless), small_load, rounds, with_vllm=True))
     large_folder = ROOT / ".bench" / "random-300m"
     make_large_model(large_folder)
-    large_load = Load(streams=8, requests=8, prompt_tokens=16, answer_tokens=32)
+    large_load = Load(streams=8, requests=8, prompt_tokens=16, answer_tokens=192)
     large = asyncio.run(compare(str(large_folder), large_load, rounds, with_vllm=False))
 
     speed = {name: statistics.median(rates(values)) for name, values in small.items()}
