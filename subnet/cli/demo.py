@@ -33,7 +33,10 @@ AUDITED_ANSWERS_MIN: Final = 20
 """The demo runs on until every miner has this many, so that its sentences rest on evidence."""
 READY_SECONDS_MAX: Final = 180.0
 RUN_SECONDS_MAX: Final = 420.0
-DEFAULT_PROMPT: Final = "Write a short story about the lighthouse."
+DEFAULT_PROMPT: Final = (
+    "Summarise the proposal as lines Setting, New value, Outcome, Note.\n"
+    "Proposal 12 changes the burn rate from 10 to 25. It has passed."
+)
 MARKER: Final = ".assay-demo"
 ROOT: Final = Path(__file__).parents[2]
 
