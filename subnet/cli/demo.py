@@ -171,14 +171,14 @@ def _too_slow(status: StatusReport, options: DemoOptions) -> str:
 
 
 def _is_finished(status: StatusReport, options: DemoOptions) -> bool:
-    """Enough epochs and audits, and the user answered; or nobody left who could be paid."""
+    """Enough epochs and audits, and the user answered; or nobody is left, or paid any more."""
     miners = status.miners
     if len(miners) < len(options.behaviours):
         return False
     if any(miner.audited < AUDITED_ANSWERS_MIN for miner in miners):
         return False
     if all(miner.state == "closed" for miner in miners):
-        return True
+        return all(miner.incentive == 0 for miner in miners)
     return status.epochs >= options.epochs and status.settled_epochs >= 1 and status.answers != ()
 
 

@@ -5,7 +5,6 @@ in order; and it dies with the demo (Linux: parent-death signal), so that even a
 leaves nothing behind.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -16,7 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-PR_SET_PDEATHSIG: Final = 1
+TETHER: Final = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 STOP_SECONDS_MAX: Final = 10.0
 
 
@@ -47,16 +53,14 @@ class Children:
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> None:
         """Start `command`, its output appended to `<name>.log`."""
-        parent = os.getpid()
         with self.log_path(name).open("ab") as log:
             self._children[name] = subprocess.Popen(
-                command,
+                _tethered(command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env={**os.environ, **(environment or {})},
-                preexec_fn=lambda: _die_with(parent),
             )
 
     def log_path(self, name: str) -> Path:
@@ -112,9 +116,12 @@ def _kill_session(pid: int) -> None:
         return
 
 
-def _die_with(parent: int) -> None:
+def _tethered(command: Sequence[str]) -> list[str]:
+    """The command, made to die with this process.
+
+    A first process asks the kernel for it and becomes the command. `preexec_fn` would do the same
+    between fork and exec, where another thread's lock can hang it for ever.
+    """
     if not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
+        return list(command)
+    return [sys.executable, "-I", "-S", "-c", TETHER, str(os.getpid()), *command]
