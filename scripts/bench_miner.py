@@ -165,6 +165,14 @@ class Contender:
                 return found
         raise SystemExit(f"{self.process.args} ended with code {self.process.wait()}")
 
+    def freeze(self) -> None:
+        """Stop it in its tracks: an idle server that polls must not slow down another's round."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it run."""
+        os.killpg(self.process.pid, signal.SIGCONT)
+
     def stop(self) -> None:
         """End the process, then whatever is left of its session."""
         self.process.terminate()
@@ -328,7 +336,10 @@ def make_large_model(folder: Path) -> None:
         tie_word_embeddings=True,
         dtype="float32",
     )
-    LlamaForCausalLM(config).float().save_pretrained(folder)
+    model = LlamaForCausalLM(config).float()
+    with torch.no_grad():
+        model.get_input_embeddings().weight[config.eos_token_id].zero_()  # Never among the best.
+    model.save_pretrained(folder)
 
 
 async def compare(
@@ -348,20 +359,25 @@ async def compare(
             contenders["vllm_serve"] = start_vllm(model, vllm_port)
             results["vllm_serve"] = []
             await wait_for_vllm(contenders["vllm_serve"], vllm_port)
+        asks = {
+            "bare": lambda: asyncio.to_thread(round_bare, contenders["bare"], load),
+            "ours": lambda: round_ours(our_port, files, load),
+            "vllm_serve": lambda: round_vllm(vllm_port, model, load),
+        }
+        for contender in contenders.values():
+            contender.freeze()
         for number in range(rounds + 1):
-            measured = {
-                "bare": await asyncio.to_thread(round_bare, contenders["bare"], load),
-                "ours": await round_ours(our_port, files, load),
-            }
-            if with_vllm:
-                measured["vllm_serve"] = await round_vllm(vllm_port, model, load)
-            for name, (tokens, seconds) in measured.items():
+            for name, contender in contenders.items():
+                contender.thaw()
+                tokens, seconds = await asks[name]()
+                contender.freeze()
                 assert tokens == load.requests * load.answer_tokens, (name, tokens)
                 print(f"round {number} {name}: {tokens / seconds:.0f} tokens/s", flush=True)
                 if number > 0:
                     results[name].append((tokens, seconds))
     finally:
         for contender in contenders.values():
+            contender.thaw()
             contender.stop()
     return results
 
@@ -380,7 +396,7 @@ def bench(model: str, rounds: int) -> None:
     small = asyncio.run(compare(str(endless), small_load, rounds, with_vllm=True))
     large_folder = ROOT / ".bench" / "random-300m"
     make_large_model(large_folder)
-    large_load = Load(streams=8, requests=8, prompt_tokens=16, answer_tokens=192)
+    large_load = Load(streams=8, requests=8, prompt_tokens=16, answer_tokens=128)
     large = asyncio.run(compare(str(large_folder), large_load, rounds, with_vllm=False))
 
     speed = {name: statistics.median(rates(values)) for name, values in small.items()}
@@ -407,10 +423,10 @@ def bench(model: str, rounds: int) -> None:
         title="Miner against `vllm serve` and the bare engine",
         explanation=(
             "Streaming answers of the tiny release at a closed-loop load, medians over interleaved "
-            "rounds. Ours: signed requests, seeded sampling, a log-probability a token, signed "
-            "checkpoints; client in another process. `vllm serve`: its defaults but for a 1 GiB "
-            "cache, without log-probabilities. Bare engine: `LLMEngine.step()` with our sampler, "
-            "no network."
+            "rounds, the other contenders frozen. Ours: signed requests, seeded sampling, a "
+            "log-probability a token, signed checkpoints; client in another process. "
+            "`vllm serve`: its defaults but for a 1 GiB cache, without log-probabilities. Bare "
+            "engine: `LLMEngine.step()` with our sampler, no network."
         ),
         figures=figures,
         targets={
