@@ -25,7 +25,7 @@ test: $(READY) ## unit, property, golden and end-to-end tests with real vLLM
 	@$(BIN)/python -m pytest -m "not long" $(ARGS)
 
 test-fast: $(READY) ## everything that needs no engine and no process, under 60 s
-	@$(BIN)/python -m pytest -m "not engine and not e2e and not long" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not engine and not e2e and not long" $(ARGS)
 
 check: $(READY) ## format, lint, strict types, import contracts, tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/check.sh
