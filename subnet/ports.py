@@ -98,6 +98,12 @@ class Engine(Protocol):
         ...
 
 
+class ClosableEngine(Engine, Protocol):
+    """An engine whose resources can be given back."""
+
+    def close(self) -> None: ...
+
+
 # --- the miner as validators see it --------------------------------------------------------------
 
 

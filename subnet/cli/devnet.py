@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from protocol.units import RAO_PER_TAO
 from subnet.cli.exits import UsageError, run_process
 from subnet.devnet.genesis import dev_accounts
-from subnet.devnet.params import RAO_PER_TAO, DevnetParams
+from subnet.devnet.params import DevnetParams
 from subnet.devnet.server import run_devnet
 from subnet.devnet.store import StoreError
 

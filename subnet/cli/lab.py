@@ -24,9 +24,9 @@ from subnet.cli.miner_options import (
 )
 from subnet.config import MinerSettings
 from subnet.lab.behaviours import BEHAVIOURS
+from subnet.ports import ClosableEngine
 
 if TYPE_CHECKING:
-    from subnet.cli.miner import ClosableEngine
     from subnet.edge.release_files import ReleaseFiles
 
 app = typer.Typer(help="Cheating miners, to test the verifier with.", no_args_is_help=True)
@@ -82,7 +82,7 @@ def miner(
 
     def make_engine(
         files: "ReleaseFiles", miner_settings: MinerSettings, arguments: Mapping[str, Any]
-    ) -> "ClosableEngine":
+    ) -> ClosableEngine:
         return make_cheat(behaviour, weaker_model, files, miner_settings, arguments)
 
     run_miner(settings, vllm or (), make_engine)
@@ -94,7 +94,7 @@ def make_cheat(
     files: "ReleaseFiles",
     settings: MinerSettings,
     arguments: Mapping[str, Any],
-) -> "ClosableEngine":
+) -> ClosableEngine:
     """The engine that behaves like `behaviour`. Raises ConfigError without a weaker checkpoint."""
     from subnet.cli.miner import make_vllm_engine
     from subnet.edge.release_files import load_release_files

@@ -8,7 +8,7 @@ import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Any, Protocol
+from typing import Any
 
 import bittensor as bt
 import uvloop
@@ -24,16 +24,10 @@ from subnet.edge.system import SystemClock, run_until_stopped
 from subnet.edge.telemetry import set_up_logging
 from subnet.edge.vllm_engine import VllmEngine
 from subnet.edge.wallets import load_wallet
-from subnet.ports import Chain, ChainError, Engine
+from subnet.ports import Chain, ChainError, ClosableEngine, Engine
 from subnet.roles.miner import Miner
 
 _log = logging.getLogger(__name__)
-
-
-class ClosableEngine(Engine, Protocol):
-    """An engine whose resources can be given back."""
-
-    def close(self) -> None: ...
 
 
 MakeEngine = Callable[[ReleaseFiles, MinerSettings, Mapping[str, Any]], ClosableEngine]

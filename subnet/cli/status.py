@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from protocol.units import RAO_PER_TAO
 from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
 from subnet.config import Settings, load_settings
 from subnet.core.audit import PPM
@@ -24,8 +25,6 @@ from subnet.core.standing import MinerStanding
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.validator_store import StateReader, open_for_reading
 from subnet.ports import Chain, Metagraph, Neuron, UserPrompt
-
-RAO_PER_TAO = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

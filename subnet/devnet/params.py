@@ -6,7 +6,8 @@ limits are short, because a demo cannot wait 72 minutes for an epoch.
 
 from pydantic import BaseModel, ConfigDict, Field
 
-RAO_PER_TAO = 1_000_000_000
+from protocol.units import RAO_PER_TAO
+
 U16_MAX = (1 << 16) - 1
 STAKE_MIN_RAO = 2_000_000
 DEV_NAMES = ("Alice", "Bob", "Charlie", "Dave", "Eve", "Ferdie")

@@ -6,9 +6,10 @@ subnet is counted as its pool. Exact: who holds how much, and that nothing is ma
 
 from typing import Any
 
+from protocol.units import RAO_PER_TAO
 from subnet.devnet import balances
 from subnet.devnet.context import Context, Handler, ensure, module_error
-from subnet.devnet.params import RAO_PER_TAO, STAKE_MIN_RAO, U16_MAX
+from subnet.devnet.params import STAKE_MIN_RAO, U16_MAX
 from subnet.devnet.schema.storage import ACCOUNT_ZERO
 from subnet.devnet.state import Reader, State
 

@@ -9,19 +9,13 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Final
 
 from protocol.inference import Environment
 from protocol.release import Release
-from subnet.ports import Engine, EngineDelta, EngineRequest
+from subnet.ports import ClosableEngine, EngineDelta, EngineRequest
 
 ANSWERS_KEPT: Final = 4096
-
-
-class ClosableEngine(Engine, Protocol):
-    """An engine whose resources can be given back."""
-
-    def close(self) -> None: ...
 
 
 class ClaimedReleaseEngine:
