@@ -8,21 +8,14 @@ leaves nothing behind.
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-TETHER: Final = """
-import ctypes, os, signal, sys
-PR_SET_PDEATHSIG = 1
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
+from subnet.edge.tether import tethered
+
 STOP_SECONDS_MAX: Final = 10.0
 
 
@@ -55,7 +48,7 @@ class Children:
         """Start `command`, its output appended to `<name>.log`."""
         with self.log_path(name).open("ab") as log:
             self._children[name] = subprocess.Popen(
-                _tethered(command),
+                tethered(command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -114,14 +107,3 @@ def _kill_session(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def _tethered(command: Sequence[str]) -> list[str]:
-    """The command, made to die with this process.
-
-    A first process asks the kernel for it and becomes the command. `preexec_fn` would do the same
-    between fork and exec, where another thread's lock can hang it for ever.
-    """
-    if not sys.platform.startswith("linux"):
-        return list(command)
-    return [sys.executable, "-I", "-S", "-c", TETHER, str(os.getpid()), *command]
