@@ -2,12 +2,14 @@
 
 Three servers stay up and take turns, so that a busy machine is equally unfair to all. The load is
 closed-loop: a fixed number of streams, each followed at once by the next. The client is a process
-of its own. The bare engine is vLLM's `LLMEngine.step()` with the same sampler and no network.
+of its own. The bare engine is vLLM's `LLMEngine.step()` with the same sampler, arguments and
+threads, and no network. Every contender compiles the model, as is the default of both servers.
 """
 
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import platform
@@ -19,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,12 +33,13 @@ from bittensor.keyfiles import Keypair
 
 from protocol.inference import InferenceRequest, Sampling
 from scripts.benchmarks_page import write_benchmark
-from subnet.config import MinerSettings, Settings
+from subnet.config import Settings
 from subnet.edge.btauth import HotkeySigner
 from subnet.edge.engine_args import parse_engine_arguments
 from subnet.edge.miner_client import HttpMinerClient
 from subnet.edge.release_files import ReleaseFiles, load_release_files
 from subnet.edge.system import SystemClock
+from subnet.edge.vllm_runtime import set_engine_environment, start_vllm
 from subnet.ports import Endpoint, Metagraph, Neuron
 
 ROOT = Path(__file__).parents[1]
@@ -81,7 +84,7 @@ class StaticChain:
 # --- contenders, each a process --------------------------------------------------------------
 
 
-def serve_ours(model: str, streams: int) -> None:
+def serve_ours(model: str, streams: int, engine_arguments: Sequence[str]) -> None:
     """The miner's own composition, but for the chain."""
     import uvloop
 
@@ -95,7 +98,7 @@ def serve_ours(model: str, streams: int) -> None:
             "admission": {"tokens_per_tempo": 10**12},
         }
     )
-    engine = make_vllm_engine(files, settings.miner, parse_engine_arguments(()))
+    engine = make_vllm_engine(files, settings.miner, parse_engine_arguments(engine_arguments))
     bound = bind_socket("127.0.0.1", 0)
     bound.listen()
     print(json.dumps({"port": bound.getsockname()[1]}), flush=True)
@@ -106,16 +109,20 @@ def serve_ours(model: str, streams: int) -> None:
 
 
 def serve_bare(model: str, streams: int) -> None:
-    """The engine alone: each line on stdin is a load, each line on stdout its figures."""
+    """The engine alone: each line on stdin is a load, each line on stdout its figures.
+
+    Started by the miner's own code, so that it has the same arguments and thread count.
+    """
+    set_engine_environment({})
+    files = load_release_files(model)
+    engine = start_vllm(files.release, files.folder, streams, {})
+    gc.collect()
+    gc.freeze()
+
     from vllm.sampling_params import RequestOutputKind
 
-    from subnet.cli.miner import make_vllm_engine
     from subnet.edge.seeded_sampler import seeded_params
 
-    files = load_release_files(model)
-    settings = MinerSettings(concurrent_requests_max=streams)
-    ours: Any = make_vllm_engine(files, settings, {})
-    engine = ours._engine
     print(json.dumps({"port": 0}), flush=True)
     for line in sys.stdin:
         load = Load(**json.loads(line))
@@ -189,7 +196,7 @@ def start_role(role: str, model: str, streams: int) -> Contender:
     return Contender([*command, "--streams", str(streams)], dict(os.environ))
 
 
-def start_vllm(model: str, port: int) -> Contender:
+def start_default_server(model: str, port: int) -> Contender:
     """`vllm serve` with all its defaults, but for a cache of 1 GiB as ours has: its own default
     wants nearly all memory, which three servers on one machine do not leave it.
 
@@ -356,7 +363,7 @@ async def compare(
         contenders["bare"] = start_role("bare", model, load.streams)
         contenders["bare"].read_json()
         if with_vllm:
-            contenders["vllm_serve"] = start_vllm(model, vllm_port)
+            contenders["vllm_serve"] = start_default_server(model, vllm_port)
             results["vllm_serve"] = []
             await wait_for_vllm(contenders["vllm_serve"], vllm_port)
         asks = {
@@ -367,7 +374,8 @@ async def compare(
         for contender in contenders.values():
             contender.freeze()
         for number in range(rounds + 1):
-            for name, contender in contenders.items():
+            turns = list(contenders.items())
+            for name, contender in turns if number % 2 else reversed(turns):
                 contender.thaw()
                 tokens, seconds = await asks[name]()
                 contender.freeze()
@@ -385,6 +393,12 @@ async def compare(
 def rates(rounds: list[tuple[int, float]]) -> list[float]:
     """Tokens a second of each round."""
     return [tokens / seconds for tokens, seconds in rounds]
+
+
+def ratio(results: dict[str, list[tuple[int, float]]], name: str, base: str) -> float:
+    """Median over the rounds of how much faster `name` was than `base` in the same round."""
+    pairs = zip(rates(results[name]), rates(results[base]), strict=True)
+    return statistics.median(ours / theirs for ours, theirs in pairs)
 
 
 def bench(model: str, rounds: int) -> None:
@@ -410,11 +424,11 @@ def bench(model: str, rounds: int) -> None:
         "ours_tokens_per_second": round(speed["ours"]),
         "vllm_serve_tokens_per_second": round(speed["vllm_serve"]),
         "bare_engine_tokens_per_second": round(speed["bare"]),
-        "ours_over_vllm_serve": round(speed["ours"] / speed["vllm_serve"], 2),
+        "ours_over_vllm_serve": round(ratio(small, "ours", "vllm_serve"), 2),
         "overhead_us_per_token": round(statistics.median(overheads), 1),
         "large_model_streams": large_load.streams,
         "large_model_step_ms": round(1000 * large_load.streams / large_speed["bare"]),
-        "large_model_ours_over_bare": round(large_speed["ours"] / large_speed["bare"], 3),
+        "large_model_ours_over_bare": round(ratio(large, "ours", "bare"), 3),
         "rounds": rounds,
         "seconds_taken": round(time.monotonic() - started),
     }
@@ -423,10 +437,12 @@ def bench(model: str, rounds: int) -> None:
         title="Miner against `vllm serve` and the bare engine",
         explanation=(
             "Streaming answers of the tiny release at a closed-loop load, medians over interleaved "
-            "rounds, the other contenders frozen. Ours: signed requests, seeded sampling, a "
-            "log-probability a token, signed checkpoints; client in another process. "
-            "`vllm serve`: its defaults but for a 1 GiB cache, without log-probabilities. Bare "
-            "engine: `LLMEngine.step()` with our sampler, no network."
+            "rounds, the other contenders frozen; ratios are taken within a round. Ours: the "
+            "miner's defaults, signed requests, seeded sampling, a log-probability a token, signed "
+            "checkpoints; client in another process. `vllm serve`: its defaults but for a 1 GiB "
+            "cache, without log-probabilities. Bare engine: `LLMEngine.step()` with our sampler, "
+            "arguments and threads, no network; below 0, the overhead is what we save by reading "
+            "the engine core's outputs ourselves. Large model: randomly initialised."
         ),
         figures=figures,
         targets={
@@ -447,10 +463,11 @@ def main() -> None:
     parser.add_argument("--role", choices=["ours", "bare"])
     parser.add_argument("--model", default=str(ROOT / "assets" / "tiny"))
     parser.add_argument("--streams", type=int, default=32)
+    parser.add_argument("--vllm", action="append", default=[], help="engine argument of --role")
     parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
     if options.role == "ours":
-        serve_ours(options.model, options.streams)
+        serve_ours(options.model, options.streams, options.vllm)
     elif options.role == "bare":
         serve_bare(options.model, options.streams)
     else:

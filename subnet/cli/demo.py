@@ -256,6 +256,7 @@ def _start_miner(
         command = _assay("lab", "miner", "--behaviour", plan.behaviour)
     command += _identity(plan.name, url, subnet, wallets)
     command += ["--port", str(plan.port), "--model", str(model)]
+    command += ["--vllm", "enforce_eager=true"]  # Ready in a third of the time.
     children.start(plan.name, command, {"OMP_NUM_THREADS": "1"})
 
 

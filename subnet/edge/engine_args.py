@@ -5,7 +5,7 @@ One miner may span several GPUs or machines; it may not serve another model unde
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from subnet.config import ConfigError
@@ -68,7 +68,7 @@ def parse_engine_arguments(pairs: Sequence[str]) -> dict[str, Any]:
     return arguments
 
 
-def check_known(arguments: dict[str, Any], engine_args: type[Any]) -> None:
+def check_known(arguments: Mapping[str, Any], engine_args: type[Any]) -> None:
     """Raise ConfigError for a key that this vLLM (its `EngineArgs` dataclass) does not have."""
     known = {field.name for field in dataclasses.fields(engine_args)}
     for key in arguments:

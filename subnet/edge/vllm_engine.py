@@ -1,79 +1,49 @@
-"""request -> VLLM -> tokens: `ports.Engine` over one in-process vLLM engine.
+"""request -> ENGINE'S PROCESS -> tokens: `ports.Engine` over a vLLM engine in a child process.
 
-One thread owns the engine from birth to death (CUDA contexts belong to threads) and steps it; all
-tokens of a step reach the event loop in one call. Core outputs are read directly: vLLM's own
-output processor would build Python objects a token that nobody here needs.
-
-vLLM is imported at start, after its environment is set: it reads much of it on import.
+All tokens of a step arrive in one frame, and every reader gets its share at once. The child dies
+with this process; its own death ends every stream and `failed`.
 """
 
 import asyncio
-import gc
-import importlib.metadata
-import os
-import queue
-import threading
+import contextlib
+import itertools
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Mapping
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final
 
 from protocol.inference import Environment, FinishReason
 from protocol.release import Release
 from subnet.config import ConfigError
-from subnet.edge.engine_args import check_known
+from subnet.edge.engine_wire import (
+    FROM_ENGINE,
+    Abort,
+    Ask,
+    Dead,
+    Emitted,
+    FrameBuffer,
+    FromEngine,
+    Refused,
+    Start,
+    Started,
+    Unusable,
+    frame,
+)
+from subnet.edge.tether import tethered
+from subnet.edge.vllm_runtime import runtime_name
 from subnet.ports import EngineDelta, EngineError, EngineRequest
 
-SAMPLER: Final = "subnet.edge.seeded_sampler:SeededSampler"
-_FIXED_ENVIRONMENT: Final = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_USE_V2_MODEL_RUNNER": "0",
-}
-"""In-process, and the model runner that takes our sampler."""
-_QUIET_ENVIRONMENT: Final = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_CONFIGURE_LOGGING": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
-_CPU_ENVIRONMENT: Final = {
-    "TORCHDYNAMO_DISABLE": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_CI_ENV": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-}
-"""Ready in 10 s instead of 47: no compiler, no core pinning, a small cache."""
-_CPU_ARGUMENTS: Final = {"enforce_eager": True, "enable_prefix_caching": False}
+STOP_SECONDS_MAX: Final = 30.0
+LAST_WORDS_SECONDS_MAX: Final = 1.0
+RECEIVE_BYTES: Final = 1 << 16
 _FINISH: Final[dict[int, FinishReason]] = {0: "stop", 1: "length"}
 """vllm.v1.engine.FinishReason; every other value is the engine's own trouble."""
 
-_Batch = list[tuple["_Stream", list[int], list[float], int | None]]
-
-
-def is_cpu_build() -> bool:
-    """Whether the installed vLLM is the CPU build."""
-    try:
-        importlib.metadata.distribution("vllm-cpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def runtime_name() -> str:
-    """What a release's `runtime` must be for this installation, such as `vllm-0.32.0-cpu`."""
-    name = "vllm-cpu" if is_cpu_build() else "vllm"
-    try:
-        version = importlib.metadata.version(name).split("+")[0]
-    except importlib.metadata.PackageNotFoundError as error:
-        raise ConfigError("vLLM is not installed; run `make setup` (LOCK=cpu or gpu)") from error
-    return f"vllm-{version}-{'cpu' if is_cpu_build() else 'cuda'}"
-
 
 class VllmEngine:
-    """One engine, one release."""
+    """One engine, one release. Used by one event loop; closed after it."""
 
     def __init__(
         self,
@@ -94,21 +64,24 @@ class VllmEngine:
             )
         self._release = release
         self._concurrent_requests_max = concurrent_requests_max
-        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._death: EngineError | None = None
+        self._buffer = FrameBuffer()
+        self._numbers = itertools.count()
+        self._streams: dict[int, _Stream] = {}
         self._watchers: list[asyncio.Future[None]] = []
-        self._streams: dict[str, _Stream] = {}
-        self._engine: Any = None
-        started: Future[Environment] = Future()
-        self._thread = threading.Thread(
-            target=self._run,
-            args=(folder, dict(arguments or {}), started),
-            name="engine",
-            daemon=True,
-        )
-        self._thread.start()
-        self._environment = started.result()
+        self._death: EngineError | None = None
+        self._transport: asyncio.Transport | None = None
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = _start_process(theirs)
+        try:
+            self._environment = self._load(
+                Start(
+                    release.to_bytes(), str(folder), concurrent_requests_max, dict(arguments or {})
+                )
+            )
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def release(self) -> Release:
@@ -125,17 +98,32 @@ class VllmEngine:
         """Requests that run at the same time; more would queue inside the engine."""
         return self._concurrent_requests_max
 
+    @property
+    def process_id(self) -> int:
+        """Of the engine's process."""
+        return self._process.pid
+
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
         """Stream one answer; tokens that wait for the reader arrive as one delta.
 
         Closing the iterator aborts the request. Raises EngineError.
         """
-        if self._death is not None:
-            raise self._death
-        self._loop = asyncio.get_running_loop()
-        core_request = self._prepare(request)
-        stream = _Stream(core_request.request_id, self._loop)
-        self._inbox.put((core_request, stream))
+        transport = await self._connect()
+        number = next(self._numbers)
+        stream = self._streams[number] = _Stream()
+        transport.write(
+            frame(
+                Ask(
+                    number,
+                    list(request.prompt_token_ids),
+                    request.temperature_milli,
+                    request.top_p_milli,
+                    request.top_k,
+                    request.tokens_max,
+                    request.seed,
+                )
+            )
+        )
         try:
             while True:
                 delta = await stream.take()
@@ -143,15 +131,14 @@ class VllmEngine:
                 if delta.finish_reason is not None:
                     return
         finally:
-            if not stream.is_finished:
-                self._inbox.put(core_request.request_id)
+            del self._streams[number]
+            if not stream.is_finished and self._death is None:
+                transport.write(frame(Abort(number)))
 
     async def failed(self) -> None:
         """Return only by raising EngineError, when the engine has died."""
-        self._loop = asyncio.get_running_loop()
-        if self._death is not None:
-            raise self._death
-        watcher: asyncio.Future[None] = self._loop.create_future()
+        await self._connect()
+        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watchers.append(watcher)
         try:
             await watcher
@@ -159,127 +146,105 @@ class VllmEngine:
             self._watchers.remove(watcher)
 
     def close(self) -> None:
-        """Stop the engine and wait for its thread; running requests end in EngineError."""
-        self._inbox.put(None)
-        self._thread.join(timeout=30.0)
-
-    def _prepare(self, request: EngineRequest) -> Any:
-        from vllm.exceptions import VLLMError
-
-        from subnet.edge.seeded_sampler import seeded_params
-
-        room = self._release.context_tokens_max - len(request.prompt_token_ids)
-        params = seeded_params(
-            temperature_milli=request.temperature_milli,
-            top_p_milli=request.top_p_milli,
-            top_k=request.top_k,
-            seed=request.seed,
-            tokens_max=min(request.tokens_max, room),
-            stop_token_ids=self._release.stop_token_ids,
-        )
-        prompt = {"type": "token", "prompt_token_ids": list(request.prompt_token_ids)}
+        """End the engine's process; whoever still waits for it gets an EngineError."""
+        self._die(EngineError("the engine was stopped"))
+        with contextlib.suppress(OSError):  # The other end may be gone already.
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        if self._transport is None:
+            # Still loading, and deaf until it has loaded; or never used.
+            self._process.kill()
         try:
-            core_request = self._engine.input_processor.process_inputs(
-                request.request_id, prompt, params, supported_tasks=("generate",)
-            )
-        except (ValueError, VLLMError) as error:
-            raise EngineError(f"the engine refused the request: {error}") from error
-        self._engine.input_processor.assign_request_id(core_request)
-        return core_request
+            self._process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
-    def _run(self, folder: Path, arguments: dict[str, Any], started: "Future[Environment]") -> None:
-        """The engine's thread. Whatever vLLM raises here is the engine's death, hence BLE001."""
-        try:
-            set_engine_environment()
-            self._engine = _start_engine(
-                self._release, folder, self._concurrent_requests_max, arguments
-            )
-            environment = _environment(self._release)
-        except ConfigError as error:
-            started.set_exception(error)
-            return
-        except Exception as error:  # noqa: BLE001
-            started.set_exception(EngineError(f"vLLM did not start: {_first_line(error)}"))
-            return
-        gc.collect()
-        gc.freeze()
-        started.set_result(environment)
-        try:
-            self._serve()
-        except Exception as error:  # noqa: BLE001
-            self._tell(self._die, EngineError(f"the engine died: {_first_line(error)}"))
+    def _load(self, start: Start) -> Environment:
+        self._socket.sendall(frame(start))
+        while data := self._socket.recv(RECEIVE_BYTES):
+            for body in self._buffer.feed(data):
+                message = FROM_ENGINE.decode(body)
+                if isinstance(message, Started):
+                    return Environment.model_validate_json(message.environment)
+                if isinstance(message, Unusable):
+                    raise ConfigError(message.detail)
+                assert isinstance(message, Dead), "nothing else comes before the engine started"
+                raise EngineError(f"vLLM did not start: {message.detail}")
+        raise EngineError(f"vLLM did not start: {self._last_words()}")
+
+    async def _connect(self) -> asyncio.Transport:
+        """The open connection. Raises EngineError after the engine's death."""
+        if self._transport is None and self._death is None:
+            end = self._socket.dup()
+            loop = asyncio.get_running_loop()
+            self._transport, _ = await loop.create_unix_connection(lambda: _Link(self), sock=end)
+        if self._death is not None:
+            raise self._death
+        assert self._transport is not None
+        return self._transport
+
+    def receive(self, data: bytes) -> None:
+        """Take what the engine's process sent."""
+        for body in self._buffer.feed(data):
+            self._take(FROM_ENGINE.decode(body))
+
+    def lose(self) -> None:
+        """The engine's process closed its end."""
+        if self._death is None:
+            self._die(EngineError(f"the engine died: {self._last_words()}"))
+
+    def _take(self, message: FromEngine) -> None:
+        if isinstance(message, Emitted):
+            for number, token_ids, logprobs, finish in message.answers:
+                stream = self._streams.get(number)
+                if stream is not None:
+                    stream.push(token_ids, logprobs, finish)
+        elif isinstance(message, Refused):
+            stream = self._streams.get(message.number)
+            if stream is not None:
+                stream.fail(EngineError(f"the engine refused the request: {message.detail}"))
         else:
-            self._tell(self._die, EngineError("the engine was stopped"))
-        finally:
-            self._engine.engine_core.shutdown()
-
-    def _serve(self) -> None:
-        core = self._engine.engine_core
-        running = self._streams
-        while True:
-            while not running or not self._inbox.empty():
-                message = self._inbox.get()
-                if message is None:
-                    return
-                if isinstance(message, str):
-                    if running.pop(message, None) is not None:
-                        core.abort_requests([message])
-                else:
-                    core_request, stream = message
-                    running[core_request.request_id] = stream
-                    core.add_request(core_request)
-            batch: _Batch = []
-            for output in core.get_output().outputs:
-                stream = running.get(output.request_id)
-                if stream is None:
-                    continue
-                finish = output.finish_reason
-                logprobs = output.new_logprobs
-                batch.append(
-                    (
-                        stream,
-                        output.new_token_ids,
-                        [] if logprobs is None else logprobs.logprobs[:, 0].tolist(),
-                        None if finish is None else int(finish),
-                    )
-                )
-                if finish is not None:
-                    del running[output.request_id]
-            if batch:
-                self._tell(_deliver, batch)
-
-    def _tell(self, callback: Any, argument: Any) -> None:
-        loop = self._loop
-        if loop is None:
-            callback(argument)
-            return
-        try:
-            loop.call_soon_threadsafe(callback, argument)
-        except RuntimeError:
-            assert loop.is_closed(), "the loop refuses calls only once it is closed"
+            assert isinstance(message, Dead), "the engine starts once"
+            self._die(EngineError(f"the engine died: {message.detail}"))
 
     def _die(self, error: EngineError) -> None:
+        if self._death is not None:
+            return
         self._death = error
-        waiting = list(self._streams.values())
-        while not self._inbox.empty():
-            message = self._inbox.get()
-            if isinstance(message, tuple):
-                waiting.append(message[1])
-        for stream in waiting:
+        for stream in self._streams.values():
             stream.fail(error)
         for watcher in self._watchers:
             if not watcher.done():
                 watcher.set_exception(error)
 
+    def _last_words(self) -> str:
+        try:
+            code = self._process.wait(LAST_WORDS_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            return "its process closed the connection"
+        return f"its process ended with code {code}"
+
+
+class _Link(asyncio.Protocol):
+    """The event loop's side of the socket."""
+
+    def __init__(self, engine: VllmEngine) -> None:
+        self._engine = engine
+
+    def data_received(self, data: bytes) -> None:
+        self._engine.receive(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._engine.lose()
+
 
 class _Stream:
-    """Tokens between the engine's thread and one reader; touched by the event loop only."""
+    """Tokens between the engine and one reader."""
 
-    __slots__ = ("_error", "_finish", "_logprobs", "_loop", "_token_ids", "_waiter", "request_id")
+    __slots__ = ("_error", "_finish", "_logprobs", "_token_ids", "_waiter")
 
-    def __init__(self, request_id: str, loop: asyncio.AbstractEventLoop) -> None:
-        self.request_id = request_id
-        self._loop = loop
+    def __init__(self) -> None:
         self._token_ids: list[int] = []
         self._logprobs: list[float] = []
         self._finish: FinishReason | None = None
@@ -312,7 +277,7 @@ class _Stream:
         while not self._token_ids and self._finish is None:
             if self._error is not None:
                 raise self._error
-            self._waiter = self._loop.create_future()
+            self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         delta = EngineDelta(tuple(self._token_ids), tuple(self._logprobs), self._finish)
         self._token_ids = []
@@ -325,72 +290,6 @@ class _Stream:
             waiter.set_result(None)
 
 
-def _deliver(batch: _Batch) -> None:
-    for stream, token_ids, logprobs, finish in batch:
-        stream.push(token_ids, logprobs, finish)
-
-
-def set_engine_environment() -> None:
-    """Set what vLLM, torch and their libraries read from the environment; the operator's wins."""
-    os.environ.update(_FIXED_ENVIRONMENT)
-    defaults = dict(_QUIET_ENVIRONMENT)
-    if is_cpu_build():
-        defaults |= _CPU_ENVIRONMENT
-        defaults["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) - 1))
-    for key, value in defaults.items():
-        os.environ.setdefault(key, value)
-
-
-def _start_engine(
-    release: Release, folder: Path, concurrent_requests_max: int, arguments: dict[str, Any]
-) -> Any:
-    from vllm.engine.arg_utils import EngineArgs
-    from vllm.v1.engine.llm_engine import LLMEngine
-
-    check_known(arguments, EngineArgs)
-    defaults: dict[str, Any] = {
-        "max_num_seqs": concurrent_requests_max,
-        "distributed_executor_backend": "uni",
-    }
-    if any(
-        arguments.get(key, 1) != 1 for key in ("tensor_parallel_size", "pipeline_parallel_size")
-    ):
-        defaults["distributed_executor_backend"] = None
-    if is_cpu_build():
-        defaults |= _CPU_ARGUMENTS
-    fixed: dict[str, Any] = {
-        "model": str(folder),
-        "dtype": release.dtype,
-        "max_model_len": release.context_tokens_max,
-        "logits_processors": [SAMPLER],
-        "logprobs_mode": "raw_logprobs",
-        "max_logprobs": 1,
-        "generation_config": "vllm",
-        "skip_tokenizer_init": True,
-        "disable_log_stats": True,
-        "seed": 0,
-    }
-    try:
-        return LLMEngine.from_engine_args(EngineArgs(**{**defaults, **arguments, **fixed}))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"vLLM refuses its arguments: {_first_line(error)}") from error
-
-
-def _environment(release: Release) -> Environment:
-    import torch
-
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu_name()
-    return Environment(
-        engine=release.runtime, torch=torch.__version__, device=device[:100], dtype=release.dtype
-    )
-
-
-def _cpu_name() -> str:
-    import torch
-
-    return f"cpu-{torch.backends.cpu.get_cpu_capability()}".lower()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+def _start_process(end: socket.socket) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "subnet.edge.vllm_process", str(end.fileno())]
+    return subprocess.Popen(tethered(command), stdin=subprocess.DEVNULL, pass_fds=(end.fileno(),))

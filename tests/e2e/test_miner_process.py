@@ -125,7 +125,7 @@ def test_a_miner_serves_and_stops_cleanly_in_the_middle_of_a_stream(model):
     process = subprocess.Popen(
         [
             *(sys.executable, str(ROOT / "scripts" / "bench_miner.py"), "--role", "ours"),
-            *("--model", str(model), "--streams", "4"),
+            *("--model", str(model), "--streams", "4", "--vllm", "enforce_eager=true"),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -150,3 +150,34 @@ def test_a_miner_serves_and_stops_cleanly_in_the_middle_of_a_stream(model):
         assert reason == "STOPPING"
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
+
+
+def engine_of(miner_id: int) -> int | None:
+    """The miner's only child, once it is the engine and no longer what became it."""
+    children = Path(f"/proc/{miner_id}/task/{miner_id}/children").read_text().split()
+    for child in children:
+        if b"subnet.edge.vllm_process\0" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return int(child)
+    return None
+
+
+def wait_for(condition, seconds_max: float):
+    for _ in range(int(seconds_max / 0.05)):
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it never came")
+
+
+def test_a_miner_killed_while_it_loads_leaves_no_engine_behind(model):
+    """Its engine listens to nobody yet."""
+    command = [sys.executable, str(ROOT / "scripts" / "bench_miner.py"), "--role", "ours"]
+    with subprocess.Popen(
+        [*command, "--model", str(model), "--streams", "4"], stderr=subprocess.DEVNULL
+    ) as miner:
+        engine_id = wait_for(lambda: engine_of(miner.pid), 60)
+        time.sleep(1.0)
+        assert engine_of(miner.pid) == engine_id
+        miner.kill()
+    wait_for(lambda: not Path(f"/proc/{engine_id}").exists(), 5)

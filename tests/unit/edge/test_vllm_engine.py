@@ -2,10 +2,16 @@
 
 import asyncio
 import math
+import os
+import signal
 
 import pytest
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 pytest.importorskip("vllm")
 
@@ -15,7 +21,8 @@ from subnet.edge.miner_client import HttpMinerClient  # noqa: E402
 from subnet.edge.release_files import load_release_files  # noqa: E402
 from subnet.edge.system import SystemClock  # noqa: E402
 from subnet.edge.torch_referee import TorchReferee  # noqa: E402
-from subnet.edge.vllm_engine import VllmEngine, runtime_name  # noqa: E402
+from subnet.edge.vllm_engine import VllmEngine  # noqa: E402
+from subnet.edge.vllm_runtime import runtime_name  # noqa: E402
 from subnet.ports import EngineError, EngineRequest  # noqa: E402
 from tests.miner_support import (  # noqa: E402
     CALLER,
@@ -35,7 +42,8 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def engine(files):
-    running = VllmEngine(files.release, files.folder, STREAMS, {"max_num_batched_tokens": 512})
+    arguments = {"max_num_batched_tokens": 512, "enforce_eager": True}
+    running = VllmEngine(files.release, files.folder, STREAMS, arguments)
     yield running
     running.close()
 
@@ -154,21 +162,14 @@ async def test_an_unknown_engine_argument_is_refused_before_anything_loads(files
         VllmEngine(files.release, files.folder, 1, {"max_num_seq": 3})
 
 
-async def test_a_dying_engine_ends_streams_and_tells_its_process(engine, monkeypatch):
-    core = engine._engine.engine_core
+async def test_a_killed_engine_ends_streams_and_tells_its_miner(engine):
     watching = asyncio.create_task(engine.failed())
     running = asyncio.create_task(answer(engine, ask(600, tokens_max=100)))
     await asyncio.sleep(0.02)
-
-    def dies():
-        raise RuntimeError("out of memory")
-
-    monkeypatch.setattr(core, "get_output", dies)
-    asking = asyncio.create_task(answer(engine, ask(601)))
-    outcomes = await asyncio.gather(watching, asking, return_exceptions=True)
+    os.kill(engine.process_id, signal.SIGKILL)
+    outcomes = await asyncio.gather(watching, running, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [EngineError] * 2
-    assert "out of memory" in str(outcomes[0])
-    await asyncio.gather(running, return_exceptions=True)
+    assert "code -9" in str(outcomes[0])
     with pytest.raises(EngineError, match="died"):
         await answer(engine, ask(602))
     with pytest.raises(EngineError, match="died"):

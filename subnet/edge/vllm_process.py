@@ -1,0 +1,227 @@
+"""ask -> STEP -> emitted tokens: the process that owns the vLLM engine and does nothing else.
+
+The engine holds Python's lock for half of each step, so the miner's HTTP lives in another process
+(`vllm_engine`), which starts this one with its end of a socket and ends it by closing that.
+
+Core outputs are read directly: vLLM's own output processor would build Python objects a token that
+nobody here needs.
+"""
+
+import gc
+import signal
+import socket
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from protocol.release import Release
+from subnet.config import ConfigError
+from subnet.edge.engine_wire import (
+    TO_ENGINE,
+    Abort,
+    Ask,
+    Dead,
+    Emitted,
+    FrameBuffer,
+    FromEngine,
+    Refused,
+    Start,
+    Started,
+    ToEngine,
+    Unusable,
+    frame,
+)
+from subnet.edge.vllm_runtime import (
+    first_line,
+    measured_environment,
+    set_engine_environment,
+    start_vllm,
+)
+
+RECEIVE_BYTES: Final = 1 << 20
+
+
+class ParentLeftError(Exception):
+    """The miner's process closed its end: time to go."""
+
+
+class Link:
+    """This process's end of the socket."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._buffer = FrameBuffer()
+        self._waiting: deque[ToEngine] = deque()
+
+    def take(self) -> ToEngine:
+        """The next message; waits for it. Raises ParentLeftError."""
+        while not self._waiting:
+            self._receive(wait=True)
+        return self._waiting.popleft()
+
+    def take_all(self, *, wait: bool) -> list[ToEngine]:
+        """What has come; waits for something if asked to. Raises ParentLeftError."""
+        if not self._waiting:
+            self._receive(wait=wait)
+        while wait and not self._waiting:  # A part of a frame came.
+            self._receive(wait=True)
+        messages = list(self._waiting)
+        self._waiting.clear()
+        return messages
+
+    def _receive(self, *, wait: bool) -> None:
+        try:
+            data = self._socket.recv(RECEIVE_BYTES, 0 if wait else socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except ConnectionError as error:
+            raise ParentLeftError from error
+        if not data:
+            raise ParentLeftError
+        self._waiting.extend(map(TO_ENGINE.decode, self._buffer.feed(data)))
+
+    def send(self, message: FromEngine) -> None:
+        """Hand over; waits while the miner is behind. Raises ParentLeftError."""
+        try:
+            self._socket.sendall(frame(message))
+        except ConnectionError as error:
+            raise ParentLeftError from error
+
+
+class EngineLoop:
+    """Adds what is asked, steps, and hands over what a step emitted."""
+
+    def __init__(self, engine: Any, release: Release, link: Link) -> None:
+        """`engine` is vLLM's `LLMEngine`."""
+        self._engine = engine
+        self._core = engine.engine_core
+        self._release = release
+        self._link = link
+        self._numbers: dict[str, int] = {}
+        """Of the running requests, by vLLM's name."""
+        self._names: dict[int, str] = {}
+
+    def run(self) -> NoReturn:
+        """Until ParentLeftError, or whatever vLLM raises."""
+        while True:
+            for message in self._link.take_all(wait=not self._names):
+                if isinstance(message, Ask):
+                    self._add(message)
+                else:
+                    assert isinstance(message, Abort), "an engine starts once"
+                    self._abort(message.number)
+            if self._names:
+                self._step()
+
+    def close(self) -> None:
+        """Give the engine's resources back."""
+        self._core.shutdown()
+
+    def _add(self, ask: Ask) -> None:
+        from vllm.exceptions import VLLMError
+
+        from subnet.edge.seeded_sampler import seeded_params
+
+        params = seeded_params(
+            temperature_milli=ask.temperature_milli,
+            top_p_milli=ask.top_p_milli,
+            top_k=ask.top_k,
+            seed=ask.seed,
+            tokens_max=min(
+                ask.tokens_max, self._release.context_tokens_max - len(ask.prompt_token_ids)
+            ),
+            stop_token_ids=self._release.stop_token_ids,
+        )
+        prompt = {"type": "token", "prompt_token_ids": ask.prompt_token_ids}
+        processor = self._engine.input_processor
+        try:
+            request = processor.process_inputs(
+                str(ask.number), prompt, params, supported_tasks=("generate",)
+            )
+        except (ValueError, VLLMError) as error:
+            self._link.send(Refused(ask.number, str(error)))
+            return
+        processor.assign_request_id(request)
+        self._core.add_request(request)
+        self._numbers[request.request_id] = ask.number
+        self._names[ask.number] = request.request_id
+
+    def _abort(self, number: int) -> None:
+        name = self._names.pop(number, None)
+        if name is not None:
+            del self._numbers[name]
+            self._core.abort_requests([name])
+
+    def _step(self) -> None:
+        answers = []
+        for output in self._core.get_output().outputs:
+            number = self._numbers.get(output.request_id)
+            if number is None:
+                continue
+            logprobs = output.new_logprobs
+            finish = output.finish_reason
+            answers.append(
+                (
+                    number,
+                    output.new_token_ids,
+                    [] if logprobs is None else logprobs.logprobs[:, 0].tolist(),
+                    None if finish is None else int(finish),
+                )
+            )
+            if finish is not None:
+                del self._numbers[output.request_id], self._names[number]
+        if answers:
+            self._link.send(Emitted(answers))
+
+
+def load_engine(link: Link) -> EngineLoop:
+    """Load what the first message says. Raises ConfigError, ParentLeftError, and vLLM's own."""
+    start = link.take()
+    assert isinstance(start, Start), "the first message says what to load"
+    release = Release.model_validate_json(start.release)
+    set_engine_environment(start.arguments)
+    engine = start_vllm(release, Path(start.folder), start.concurrent_requests_max, start.arguments)
+    gc.collect()
+    gc.freeze()
+    link.send(Started(measured_environment(release).to_bytes()))
+    return EngineLoop(engine, release, link)
+
+
+def run_engine(link: Link) -> int:
+    """Load and serve until the miner leaves; the process's exit code.
+
+    What keeps vLLM from starting is told in one line, for the operator; what kills it later is
+    raised as well, for whoever mends it.
+    """
+    try:
+        loop = load_engine(link)
+    except ParentLeftError:
+        return 0
+    except ConfigError as error:
+        link.send(Unusable(str(error)))
+        return 2
+    except Exception as error:  # noqa: BLE001
+        link.send(Dead(first_line(error)))
+        return 1
+    try:
+        loop.run()
+    except ParentLeftError:
+        return 0
+    except Exception as error:
+        link.send(Dead(first_line(error)))
+        raise
+    finally:
+        loop.close()
+
+
+def main(file_descriptor: int) -> int:
+    """The process. Signals are for the miner, which says when to stop by closing its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with socket.socket(fileno=file_descriptor) as end:
+        return run_engine(Link(end))
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

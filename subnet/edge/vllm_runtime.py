@@ -1,0 +1,142 @@
+"""release -> VLLM: which build is installed, and one in-process `LLMEngine` for one release.
+
+Importing this costs nothing: vLLM is imported at start, after its environment is set, because it
+reads much of it on import.
+"""
+
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from protocol.inference import Environment
+from protocol.release import Release
+from subnet.config import ConfigError
+from subnet.edge.engine_args import check_known
+
+SAMPLER: Final = "subnet.edge.seeded_sampler:SeededSampler"
+_FIXED_ENVIRONMENT: Final = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_USE_V2_MODEL_RUNNER": "0",
+}
+"""In-process, and the model runner that takes our sampler."""
+_QUIET_ENVIRONMENT: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_CONFIGURE_LOGGING": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_CPU_ENVIRONMENT: Final = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+"""A small cache, and no core pinning: an operator with cores to pin sets both."""
+_EAGER_CPU_ENVIRONMENT: Final = {"TORCHDYNAMO_DISABLE": "1", "VLLM_CPU_CI_ENV": "1"}
+"""No compiler at all: with `enforce_eager` alone vLLM still compiles its sampler's helpers."""
+_CPU_ARGUMENTS: Final = {"enable_prefix_caching": False}
+
+
+def is_cpu_build() -> bool:
+    """Whether the installed vLLM is the CPU build."""
+    try:
+        importlib.metadata.distribution("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def runtime_name() -> str:
+    """What a release's `runtime` must be for this installation, such as `vllm-0.32.0-cpu`."""
+    name = "vllm-cpu" if is_cpu_build() else "vllm"
+    try:
+        version = importlib.metadata.version(name).split("+")[0]
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ConfigError("vLLM is not installed; run `make setup` (LOCK=cpu or gpu)") from error
+    return f"vllm-{version}-{'cpu' if is_cpu_build() else 'cuda'}"
+
+
+def set_engine_environment(arguments: Mapping[str, Any]) -> None:
+    """Set what vLLM, torch and their libraries read from the environment; the operator's wins.
+
+    Only what is imported afterwards sees it: torch takes its thread count when loaded.
+    `arguments` as in `start_vllm`. Raises ConfigError if the model is to be compiled without a
+    compiler.
+    """
+    os.environ.update(_FIXED_ENVIRONMENT)
+    defaults = dict(_QUIET_ENVIRONMENT)
+    if is_cpu_build():
+        defaults |= _CPU_ENVIRONMENT
+        defaults["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) - 1))
+        if arguments.get("enforce_eager"):
+            defaults |= _EAGER_CPU_ENVIRONMENT
+        elif shutil.which(os.environ.get("CXX", "g++")) is None:
+            raise ConfigError(
+                "vLLM compiles the model for this CPU and finds no C++ compiler; install g++, or "
+                "do without and be slower: --vllm enforce_eager=true"
+            )
+    for key, value in defaults.items():
+        os.environ.setdefault(key, value)
+
+
+def start_vllm(
+    release: Release, folder: Path, concurrent_requests_max: int, arguments: Mapping[str, Any]
+) -> Any:
+    """An `LLMEngine` in this process, after `set_engine_environment`; seconds to minutes.
+
+    `arguments` are vLLM engine arguments (`engine_args.parse_engine_arguments`). Raises
+    ConfigError for impossible ones; whatever else vLLM raises is its own.
+    """
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    check_known(arguments, EngineArgs)
+    defaults: dict[str, Any] = {
+        "max_num_seqs": concurrent_requests_max,
+        "distributed_executor_backend": "uni",
+    }
+    if any(
+        arguments.get(key, 1) != 1 for key in ("tensor_parallel_size", "pipeline_parallel_size")
+    ):
+        defaults["distributed_executor_backend"] = None
+    if is_cpu_build():
+        defaults |= _CPU_ARGUMENTS
+    fixed: dict[str, Any] = {
+        "model": str(folder),
+        "dtype": release.dtype,
+        "max_model_len": release.context_tokens_max,
+        "logits_processors": [SAMPLER],
+        "logprobs_mode": "raw_logprobs",
+        "max_logprobs": 1,
+        "generation_config": "vllm",
+        "skip_tokenizer_init": True,
+        "disable_log_stats": True,
+        "seed": 0,
+    }
+    try:
+        return LLMEngine.from_engine_args(EngineArgs(**{**defaults, **arguments, **fixed}))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"vLLM refuses its arguments: {first_line(error)}") from error
+
+
+def measured_environment(release: Release) -> Environment:
+    """The numerics' fingerprint of this process, once torch is loaded."""
+    import torch
+
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"cpu-{torch.backends.cpu.get_cpu_capability()}".lower()
+    return Environment(
+        engine=release.runtime, torch=torch.__version__, device=device[:100], dtype=release.dtype
+    )
+
+
+def first_line(error: Exception) -> str:
+    """An error in one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
