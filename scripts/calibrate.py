@@ -20,12 +20,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from protocol.inference import Environment
 from protocol.release import Release
 from subnet.config import ConfigError
 from subnet.core.benchmark import FAMILIES, Task, generate_task
@@ -48,8 +50,9 @@ from subnet.core.verification.evidence import (
     log_evidence,
     update,
 )
-from subnet.edge.release_files import load_release_files
-from subnet.edge.vllm_engine import VllmEngine, set_engine_environment
+from subnet.edge.release_files import ReleaseFiles, load_release_files
+from subnet.edge.vllm_engine import VllmEngine
+from subnet.edge.vllm_runtime import set_engine_environment
 from subnet.ports import EngineError, EngineRequest, Tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,6 +67,8 @@ HELD_OUT_EVERY = 4
 PILOT_ANSWERS = 400
 LONG_ANSWER_TOKENS = 24
 REFEREE_CHUNK = 256
+ENGINES: dict[str, dict[str, Any]] = {"eager": {"enforce_eager": True}, "compiled": {}}
+"""The ways that an honest miner may run the model; each answers its share of the prompts."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,10 @@ def _task(family: str, dice: np.random.Generator) -> Task:
     return generate_task(family, dice.bytes(16), tier)
 
 
-async def generate(engine: VllmEngine, requests: Sequence[EngineRequest], bar: Bar) -> list[Claim]:
-    """Serve the requests at the planned batch sizes; claims in the order of the requests."""
+async def generate(
+    engine: VllmEngine, requests: Sequence[EngineRequest], bar: Bar
+) -> dict[str, Claim]:
+    """Serve the requests at the planned batch sizes; claims by request id."""
     claims: dict[str, Claim] = {}
 
     async def serve(queue: list[EngineRequest]) -> None:
@@ -173,7 +180,23 @@ async def generate(engine: VllmEngine, requests: Sequence[EngineRequest], bar: B
         queue = list(requests[start:stop])
         await asyncio.gather(*(serve(queue) for _ in range(batch)))
         start = stop
-    return [claims[request.request_id] for request in requests]
+    return claims
+
+
+def honest_claims(
+    files: ReleaseFiles, requests: Sequence[EngineRequest], progress: Progress
+) -> tuple[Environment, list[Claim]]:
+    """Where and what the engines answered; each takes every n-th request."""
+    claims: dict[str, Claim] = {}
+    for place, (name, arguments) in enumerate(ENGINES.items()):
+        share = requests[place :: len(ENGINES)]
+        bar = Bar(progress, f"honest answers, {name}", len(share))
+        engine = VllmEngine(files.release, files.folder, max(BATCH_SHARES), arguments)
+        try:
+            claims |= asyncio.run(generate(engine, share, bar))
+        finally:
+            engine.close()
+    return engine.environment, [claims[request.request_id] for request in requests]
 
 
 def score(
@@ -248,20 +271,14 @@ def calibrate(release_dir: Path, prompts: int, seed: int, console: Console) -> C
     Whatever loads torch is imported here and below: it reads its thread count when loaded, and
     more threads than idle cores slow the engine down twentyfold.
     """
-    set_engine_environment()
+    set_engine_environment(ENGINES["eager"])
     from subnet.edge.tokenizer import HubTokenizer
 
     files = load_release_files(str(release_dir))
     requests = planned_requests(files.release, HubTokenizer(files.folder), prompts, seed)
-    console.print(f"starting the engine for {files.release.model} ...")
-    engine = VllmEngine(files.release, files.folder, max(BATCH_SHARES))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        try:
-            bar = Bar(progress, "honest answers", len(requests))
-            claims = asyncio.run(generate(engine, requests, bar))
-        finally:
-            engine.close()
+        environment, claims = honest_claims(files, requests, progress)
         params = CalibrationParams()
         dtype = files.release.dtype
         pilot = claims[:: max(1, len(claims) // PILOT_ANSWERS)]
@@ -288,24 +305,28 @@ def calibrate(release_dir: Path, prompts: int, seed: int, console: Console) -> C
         params=params,
         bands=fit(answers, edges, params),
         held_out=None,
-        provenance=_provenance(engine, requests, claims, seed),
+        provenance=_provenance(files.release, environment, requests, claims, seed),
     )
     return table.model_copy(update={"held_out": checked(answers, table)})
 
 
 def _provenance(
-    engine: VllmEngine, requests: Sequence[EngineRequest], claims: Sequence[Claim], seed: int
+    release: Release,
+    here: Environment,
+    requests: Sequence[EngineRequest],
+    claims: Sequence[Claim],
+    seed: int,
 ) -> Provenance:
     digest = hashlib.sha256()
     for request in requests:
         digest.update(np.array(request.prompt_token_ids, "<u4").tobytes() + b"\n")
-    here = engine.environment
     versions = {
         name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")
     }
     return Provenance(
-        release_digest=engine.release.digest(),
+        release_digest=release.digest(),
         engine=f"{here.engine} {here.dtype} {here.device}",
+        engine_modes=tuple(ENGINES),
         referee=f"transformers {here.dtype} {here.device}",
         versions=versions,
         seed=seed,

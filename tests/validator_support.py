@@ -350,6 +350,7 @@ def make_table() -> CalibrationTable:
     provenance = Provenance(
         release_digest=RELEASE.digest(),
         engine="hash",
+        engine_modes=("eager",),
         referee="hash",
         versions={},
         seed=0,

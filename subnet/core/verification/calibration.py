@@ -60,6 +60,8 @@ class Provenance(_Frozen):
 
     release_digest: str
     engine: str
+    engine_modes: tuple[str, ...]
+    """How the engine ran the model, such as eager and compiled, sharing the prompts equally."""
     referee: str
     versions: dict[str, str]
     seed: int

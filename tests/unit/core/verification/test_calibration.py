@@ -42,6 +42,7 @@ def table(*bands, context_tokens_max=128):
         provenance=Provenance(
             release_digest="r",
             engine="e",
+            engine_modes=("eager",),
             referee="t",
             versions={},
             seed=1,
