@@ -70,6 +70,7 @@ class VllmEngine:
         self._watchers: list[asyncio.Future[None]] = []
         self._death: EngineError | None = None
         self._transport: asyncio.Transport | None = None
+        self._connecting = asyncio.Lock()
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = _start_process(theirs)
@@ -175,10 +176,13 @@ class VllmEngine:
 
     async def _connect(self) -> asyncio.Transport:
         """The open connection. Raises EngineError after the engine's death."""
-        if self._transport is None and self._death is None:
-            end = self._socket.dup()
-            loop = asyncio.get_running_loop()
-            self._transport, _ = await loop.create_unix_connection(lambda: _Link(self), sock=end)
+        async with self._connecting:
+            if self._transport is None and self._death is None:
+                end = self._socket.dup()
+                loop = asyncio.get_running_loop()
+                self._transport, _ = await loop.create_unix_connection(
+                    lambda: _Link(self), sock=end
+                )
         if self._death is not None:
             raise self._death
         assert self._transport is not None
