@@ -22,10 +22,10 @@ demo: $(READY) ## the whole subnet on this machine: chain, miners, validator (PR
 	@$(BIN)/assay demo $${PROMPT:+--prompt "$$PROMPT"} $(ARGS)
 
 test: $(READY) ## unit, property, golden and end-to-end tests with real vLLM
-	@$(BIN)/python -m pytest -m "not long" $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/test.sh fast slow $(ARGS)
 
 test-fast: $(READY) ## everything that needs no engine and no process, under 60 s
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not engine and not e2e and not long" $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/test.sh fast $(ARGS)
 
 check: $(READY) ## format, lint, strict types, import contracts, tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/check.sh

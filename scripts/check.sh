@@ -6,4 +6,4 @@ step format;    ruff format --check .
 step lint;      ruff check .
 step types;     mypy
 step contracts; lint-imports
-step tests;     python -m pytest -m "not long"
+step tests;     bash scripts/test.sh fast slow
