@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from subnet.devnet import mechanisms
 from subnet.devnet.context import Context, DispatchError, Handler, ensure, module_error
 from subnet.devnet.schema.hyperparameters import SETTERS, U16_MAX, Parameter
 
@@ -28,6 +29,9 @@ def _setter(parameter: Parameter) -> Handler:
         ensure(in_range or parameter.kind == "i16", "InvalidValue", "AdminUtils")
         if parameter.name == "commit_reveal_weights_enabled" and value:
             raise module_error("DisabledTemporarily")
+        if parameter.name == "max_allowed_uids":
+            count = mechanisms.mechanism_count(context.state, netuid)
+            mechanisms.ensure_uids(context, netuid, number, count)
         context.put(parameter.item, netuid, value)
         _announce(context, netuid, parameter.name)
 
@@ -54,6 +58,18 @@ def set_stake_threshold(context: Context, arguments: dict[str, Any]) -> None:
     if not context.root:
         raise DispatchError("BadOrigin")
     context.put("StakeThreshold", arguments["min_stake"])
+
+
+def set_mechanism_count(context: Context, arguments: dict[str, Any]) -> None:
+    """Set how many mechanisms a subnet runs."""
+    _ensure_owner(context, arguments["netuid"])
+    mechanisms.set_count(context, arguments["netuid"], arguments["mechanism_count"])
+
+
+def set_mechanism_emission_split(context: Context, arguments: dict[str, Any]) -> None:
+    """Set how a subnet's mechanisms share its emission."""
+    _ensure_owner(context, arguments["netuid"])
+    mechanisms.set_split(context, arguments["netuid"], arguments["maybe_split"])
 
 
 def trigger_epoch(context: Context, arguments: dict[str, Any]) -> None:
@@ -91,6 +107,8 @@ CALLS: dict[tuple[str, str], Handler] = {
     **{("AdminUtils", name): _setter(parameter) for name, parameter in SETTERS.items()},
     ("AdminUtils", "sudo_set_alpha_values"): set_alpha_values,
     ("AdminUtils", "sudo_set_stake_threshold"): set_stake_threshold,
+    ("AdminUtils", "sudo_set_mechanism_count"): set_mechanism_count,
+    ("AdminUtils", "sudo_set_mechanism_emission_split"): set_mechanism_emission_split,
     ("SubtensorModule", "trigger_epoch"): trigger_epoch,
     ("Commitments", "set_commitment"): set_commitment,
 }

@@ -7,7 +7,7 @@ is the blocks since then times the alpha of a block.
 from collections.abc import Sequence
 
 from subnet.core.yuma import BondParams, EpochInput, EpochParams, EpochResult, run_epoch
-from subnet.devnet import staking
+from subnet.devnet import mechanisms, staking
 from subnet.devnet.context import Context
 from subnet.devnet.params import U16_MAX
 from subnet.devnet.state import Reader, netuids
@@ -19,7 +19,6 @@ _RESULTS = {
     "Dividends": "dividends",
     "ValidatorTrust": "validator_trust",
     "ValidatorPermit": "permits",
-    "Incentive": "incentive",
 }
 
 
@@ -59,7 +58,7 @@ def _run(context: Context, netuid: int) -> None:
     if context.get("OwnerCutEnabled", netuid):
         cut = minted * context.get("SubnetOwnerCut") // U16_MAX
     if context.get("SubnetworkN", netuid):
-        result = run_epoch(epoch_input(context, netuid, minted - cut))
+        result = _run_mechanisms(context, netuid, minted - cut)
         _store(context, netuid, result)
         _pay(context, netuid, result, cut)
     index = context.get("SubnetEpochIndex", netuid) + 1
@@ -70,9 +69,25 @@ def _run(context: Context, netuid: int) -> None:
     context.emit("EpochRan", {"netuid": netuid, "epoch_index": index})
 
 
-def epoch_input(context: Context, netuid: int, emission_rao: int) -> EpochInput:
-    """A subnet's state in Yuma's terms."""
+def _run_mechanisms(context: Context, netuid: int, emission_rao: int) -> EpochResult:
+    count = mechanisms.mechanism_count(context.state, netuid)
+    split = context.get("MechanismEmissionSplit", netuid)
+    parts = mechanisms.split_emission(emission_rao, count, split)
+    results = []
+    for mecid, part in enumerate(parts):
+        result = run_epoch(epoch_input(context, netuid, mecid, part))
+        index = mechanisms.storage_index(netuid, mecid)
+        context.put("Incentive", index, list(result.incentive))
+        for uid, row in enumerate(result.bonds):
+            context.put("Bonds", index, uid, [list(pair) for pair in row] or None)
+        results.append(result)
+    return mechanisms.combine(results, parts)
+
+
+def epoch_input(context: Context, netuid: int, mecid: int, emission_rao: int) -> EpochInput:
+    """The state of a subnet's mechanism in Yuma's terms."""
     size = context.get("SubnetworkN", netuid)
+    index = mechanisms.storage_index(netuid, mecid)
     hotkeys = [context.get("Keys", netuid, uid) for uid in range(size)]
     low, high = context.get("AlphaValues", netuid)
     return EpochInput(
@@ -82,13 +97,13 @@ def epoch_input(context: Context, netuid: int, emission_rao: int) -> EpochInput:
         activity_cutoff_blocks=activity_cutoff(context.state, netuid),
         stake_rao=tuple(staking.total_stake(context.state, key, netuid) for key in hotkeys),
         stake_threshold_rao=context.get("StakeThreshold"),
-        last_update_blocks=tuple(context.get("LastUpdate", netuid)),
+        last_update_blocks=tuple(mechanisms.column(context.state, "LastUpdate", netuid, mecid)),
         registration_blocks=tuple(
             context.get("BlockAtRegistration", netuid, uid) for uid in range(size)
         ),
         permits=tuple(context.get("ValidatorPermit", netuid)),
-        weights=tuple(_row(context.get("Weights", netuid, uid)) for uid in range(size)),
-        bonds=tuple(_row(context.get("Bonds", netuid, uid)) for uid in range(size)),
+        weights=tuple(_row(context.get("Weights", index, uid)) for uid in range(size)),
+        bonds=tuple(_row(context.get("Bonds", index, uid)) for uid in range(size)),
         emission_rao=emission_rao,
         owner_uid=context.get("Uids", netuid, context.get("SubnetOwnerHotkey", netuid)),
         params=EpochParams(
@@ -114,8 +129,6 @@ def _row(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
 def _store(context: Context, netuid: int, result: EpochResult) -> None:
     for item, field in _RESULTS.items():
         context.put(item, netuid, list(getattr(result, field)))
-    for uid, row in enumerate(result.bonds):
-        context.put("Bonds", netuid, uid, [list(pair) for pair in row] or None)
 
 
 def _pay(context: Context, netuid: int, result: EpochResult, cut: int) -> None:

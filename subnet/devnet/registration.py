@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from subnet.devnet import balances, staking
+from subnet.devnet import balances, mechanisms, staking
 from subnet.devnet.context import Context, Handler, ensure, module_error
 from subnet.devnet.params import DevnetParams
 from subnet.devnet.schema.hyperparameters import FIXED_ONE
@@ -10,7 +10,7 @@ from subnet.devnet.schema.storage import ACCOUNT_ZERO
 from subnet.devnet.state import Reader, State
 
 IPV4, IPV6 = 4, 6
-# Columns of one value per uid, and what a newcomer's value is; None stands for the block number.
+# Columns of one value per uid, and what a newcomer's value is.
 COLUMNS: dict[str, Any] = {
     "Active": True,
     "Emission": 0,
@@ -18,8 +18,6 @@ COLUMNS: dict[str, Any] = {
     "Dividends": 0,
     "ValidatorTrust": 0,
     "ValidatorPermit": False,
-    "Incentive": 0,
-    "LastUpdate": None,
 }
 
 
@@ -143,8 +141,7 @@ def append_neuron(context: Context, netuid: int, hotkey: str) -> int:
     uid = int(context.get("SubnetworkN", netuid))
     context.put("SubnetworkN", netuid, uid + 1)
     for column, newcomer in COLUMNS.items():
-        value = context.number if newcomer is None else newcomer
-        context.put(column, netuid, [*context.get(column, netuid), value])
+        context.put(column, netuid, [*context.get(column, netuid), newcomer])
     _seat(context, netuid, uid, hotkey)
     return uid
 
@@ -157,13 +154,12 @@ def _replace(context: Context, netuid: int, hotkey: str) -> int:
         ("IsNetworkMember", old, netuid),
         ("Axons", netuid, old),
         ("Prometheus", netuid, old),
-        ("Weights", netuid, uid),
-        ("Bonds", netuid, uid),
     ):
         context.put(item, *key, None)
+    mechanisms.unseat(context, netuid, uid)
     for column, newcomer in COLUMNS.items():
         row = list(context.get(column, netuid))
-        row[uid] = context.number if newcomer is None else newcomer
+        row[uid] = newcomer
         context.put(column, netuid, row)
     _seat(context, netuid, uid, hotkey)
     return uid
@@ -174,6 +170,7 @@ def _seat(context: Context, netuid: int, uid: int, hotkey: str) -> None:
     context.put("Keys", netuid, uid, hotkey)
     context.put("IsNetworkMember", hotkey, netuid, True)
     context.put("BlockAtRegistration", netuid, uid, context.number)
+    mechanisms.seat(context, netuid, uid)
 
 
 def _weakest(context: Context, netuid: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from subnet.devnet import balances, staking
+from subnet.devnet import balances, mechanisms, staking
 from subnet.devnet.context import as_bytes
 from subnet.devnet.epoch import activity_cutoff, next_epoch_block, pending_emission
 from subnet.devnet.params import U16_MAX
@@ -158,6 +158,27 @@ def _neuron_columns(reader: Reader, netuid: int, hotkeys: list[str]) -> dict[str
 def get_all_metagraphs(reader: Reader) -> list[dict[str, Any] | None]:
     """Every subnet's metagraph."""
     return [get_metagraph(reader, netuid) for netuid in netuids(reader)]
+
+
+def get_mechagraph(reader: Reader, netuid: int, mecid: int) -> dict[str, Any] | None:
+    """A subnet's metagraph with the columns of one mechanism; its netuid is the storage index."""
+    if not mechanisms.mechanism_exists(reader, netuid, mecid):
+        return None
+    return {
+        **(get_metagraph(reader, netuid) or {}),
+        "netuid": mechanisms.storage_index(netuid, mecid),
+        "last_update": mechanisms.column(reader, "LastUpdate", netuid, mecid),
+        "incentives": mechanisms.column(reader, "Incentive", netuid, mecid),
+    }
+
+
+def get_all_mechagraphs(reader: Reader) -> list[dict[str, Any] | None]:
+    """The metagraph of every mechanism of every subnet."""
+    return [
+        get_mechagraph(reader, netuid, mecid)
+        for netuid in netuids(reader)
+        for mecid in range(mechanisms.mechanism_count(reader, netuid))
+    ]
 
 
 def _neurons(reader: Reader, netuid: int, uids: list[int], rows: bool) -> list[dict[str, Any]]:
@@ -332,6 +353,8 @@ View = Callable[..., Any]
 VIEWS: dict[str, View] = {
     "SubnetInfoRuntimeApi_get_metagraph": get_metagraph,
     "SubnetInfoRuntimeApi_get_all_metagraphs": get_all_metagraphs,
+    "SubnetInfoRuntimeApi_get_mechagraph": get_mechagraph,
+    "SubnetInfoRuntimeApi_get_all_mechagraphs": get_all_mechagraphs,
     "SubnetInfoRuntimeApi_get_subnet_hyperparams_v3": get_subnet_hyperparams_v3,
     "SubnetInfoRuntimeApi_get_next_epoch_start_block": get_next_epoch_start_block,
     "NeuronInfoRuntimeApi_get_neurons_lite": get_neurons_lite,

@@ -3,29 +3,32 @@
 from typing import Any
 
 from subnet.devnet.context import Context, Handler, ensure, module_error
+from subnet.devnet.mechanisms import column, mechanism_exists, put_cell, storage_index
 from subnet.devnet.params import U16_MAX
 from subnet.devnet.registration import registered_uid, stake_weight
 
 
 def set_weights(context: Context, arguments: dict[str, Any]) -> None:
-    """Store one validator's row of weights, scaled so that its largest is 65,535."""
+    """Set the signer's weights in a mechanism, 0 unless the call names one."""
     netuid, uids, values = arguments["netuid"], arguments["dests"], arguments["weights"]
-    ensure(len(uids) == len(values), "WeightVecNotEqualSize")
-    ensure(context.get("NetworksAdded", netuid), "SubnetNotExists")
-    ensure(netuid != 0, "CanNotSetRootNetworkWeights")
-    ensure(arguments.get("mecid", 0) == 0, "MechanismDoesNotExist")
     ensure(not context.get("CommitRevealWeightsEnabled", netuid), "CommitRevealEnabled")
-    _store(context, context.signer, netuid, uids, values, arguments["version_key"])
+    mecid = arguments.get("mecid", 0)
+    store_weights(context, context.signer, netuid, mecid, uids, values, arguments["version_key"])
 
 
-def _store(
+def store_weights(
     context: Context,
     hotkey: str,
     netuid: int,
+    mecid: int,
     uids: list[int],
     values: list[int],
     version_key: int,
 ) -> None:
+    """Store one validator's row of weights, scaled so that its largest is 65,535."""
+    ensure(netuid != 0, "CanNotSetRootNetworkWeights")
+    ensure(len(uids) == len(values), "WeightVecNotEqualSize")
+    ensure(mechanism_exists(context.state, netuid, mecid), "MechanismDoesNotExist")
     size = context.get("SubnetworkN", netuid)
     ensure(len(uids) <= size, "UidsLengthExceedUidsInSubNet")
     uid = registered_uid(context, netuid, hotkey)
@@ -35,12 +38,7 @@ def _store(
     )
     required = context.get("WeightsVersionKey", netuid)
     ensure(required == 0 or version_key >= required, "IncorrectWeightVersionKey")
-    last_update = context.get("LastUpdate", netuid)
-    since = context.number - last_update[uid]
-    ensure(
-        last_update[uid] == 0 or since >= context.get("WeightsSetRateLimit", netuid),
-        "SettingWeightsTooFast",
-    )
+    ensure(_is_due(context, netuid, mecid, uid), "SettingWeightsTooFast")
     only_self = uids == [uid]
     ensure(only_self or context.get("ValidatorPermit", netuid)[uid], "NeuronNoValidatorPermit")
     ensure(len(set(uids)) == len(uids), "DuplicateUids")
@@ -52,9 +50,16 @@ def _store(
     top = max((value for _, value in row), default=0)
     within = top * U16_MAX <= context.get("MaxWeightsLimit", netuid) * total
     ensure(only_self or within, "MaxWeightExceeded")
-    context.put("Weights", netuid, uid, row)
-    context.put("LastUpdate", netuid, [*last_update[:uid], context.number, *last_update[uid + 1 :]])
-    context.emit("WeightsSet", (netuid, uid))
+    index = storage_index(netuid, mecid)
+    context.put("Weights", index, uid, row)
+    put_cell(context, "LastUpdate", netuid, mecid, uid, context.number)
+    context.emit("WeightsSet", (index, uid))
+
+
+def _is_due(context: Context, netuid: int, mecid: int, uid: int) -> bool:
+    """Whether the rate limit lets a uid set or commit weights now."""
+    last = column(context.state, "LastUpdate", netuid, mecid)[uid]
+    return last == 0 or context.number - last >= context.get("WeightsSetRateLimit", netuid)
 
 
 def _upscaled(uids: list[int], values: list[int]) -> list[list[int]]:

@@ -72,6 +72,8 @@ CALLS: dict[str, dict[str, Fields]] = {
         },
         "sudo_set_alpha_values": {"netuid": "u16", "alpha_low": "u16", "alpha_high": "u16"},
         "sudo_set_stake_threshold": {"min_stake": "u64"},
+        "sudo_set_mechanism_count": {"netuid": "u16", "mechanism_count": "u8"},
+        "sudo_set_mechanism_emission_split": {"netuid": "u16", "maybe_split": "Option<Vec<u16>>"},
     },
     "MevShield": {"submit_encrypted": {"ciphertext": "Vec<u8>"}},
 }
@@ -128,6 +130,8 @@ APIS: dict[str, dict[str, Api]] = {
     "SubnetInfoRuntimeApi": {
         "get_metagraph": Api("Option<Metagraph>", {"netuid": "u16"}),
         "get_all_metagraphs": Api("Vec<Option<Metagraph>>"),
+        "get_mechagraph": Api("Option<Metagraph>", {"netuid": "u16", "mecid": "u8"}),
+        "get_all_mechagraphs": Api("Vec<Option<Metagraph>>"),
         "get_subnet_hyperparams_v3": Api("Option<Vec<HyperparamEntry>>", {"netuid": "u16"}),
         "get_next_epoch_start_block": Api("Option<u64>", {"netuid": "u16"}),
     },

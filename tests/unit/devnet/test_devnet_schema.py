@@ -14,7 +14,14 @@ from subnet.devnet.schema.types import NAMED
 from subnet.devnet.views import VIEWS
 
 ALICE = str(Keypair.create_from_uri("//Alice").ss58_address)
-ARGUMENTS = {"AccountId": ALICE, "u16": 1, "u64": 10**9, "Vec<AccountId>": [ALICE], "Vec<u16>": [1]}
+ARGUMENTS = {
+    "AccountId": ALICE,
+    "u8": 0,
+    "u16": 1,
+    "u64": 10**9,
+    "Vec<AccountId>": [ALICE],
+    "Vec<u16>": [1],
+}
 
 
 class DevWallet:
