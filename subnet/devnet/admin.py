@@ -3,7 +3,7 @@
 from typing import Any
 
 from subnet.devnet import mechanisms
-from subnet.devnet.context import Context, DispatchError, Handler, ensure, module_error
+from subnet.devnet.context import Context, DispatchError, Handler, ensure
 from subnet.devnet.schema.hyperparameters import SETTERS, U16_MAX, Parameter
 
 COMMITMENT_FIELDS_MAX = 3
@@ -27,8 +27,6 @@ def _setter(parameter: Parameter) -> Handler:
         number = value["bits"] if isinstance(value, dict) else int(value)
         in_range = parameter.minimum <= number <= parameter.maximum
         ensure(in_range or parameter.kind == "i16", "InvalidValue", "AdminUtils")
-        if parameter.name == "commit_reveal_weights_enabled" and value:
-            raise module_error("DisabledTemporarily")
         if parameter.name == "max_allowed_uids":
             count = mechanisms.mechanism_count(context.state, netuid)
             mechanisms.ensure_uids(context, netuid, number, count)
@@ -77,6 +75,9 @@ def trigger_epoch(context: Context, arguments: dict[str, Any]) -> None:
     netuid = arguments["netuid"]
     ensure(context.get("NetworksAdded", netuid), "SubnetNotExists")
     ensure(context.get("SubnetOwner", netuid) == context.signer, "NotSubnetOwner")
+    ensure(
+        not context.get("CommitRevealWeightsEnabled", netuid), "DynamicTempoBlockedByCommitReveal"
+    )
     ensure(context.get("PendingEpochAt", netuid) == 0, "EpochTriggerAlreadyPending")
     context.put("PendingEpochAt", netuid, context.number + 1)
     context.emit("EpochTriggered", {"netuid": netuid, "at": context.number + 1})

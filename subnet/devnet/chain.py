@@ -13,6 +13,7 @@ from typing import Any
 
 from subnet.devnet.balances import nonce_of
 from subnet.devnet.context import as_bytes
+from subnet.devnet.drand import Pulses, PulseSource
 from subnet.devnet.extrinsics import (
     ANCIENT,
     DUPLICATE,
@@ -60,9 +61,19 @@ class Pending:
 class Chain:
     """One devnet over one file. Call `produce` once per block time."""
 
-    def __init__(self, path: Path, params: DevnetParams, now_ms: int) -> None:
-        """Open the file or begin a new chain. Raises StoreError for an unfit file."""
+    def __init__(
+        self,
+        path: Path,
+        params: DevnetParams,
+        now_ms: int,
+        pulses: PulseSource | None = None,
+    ) -> None:
+        """Open the file or begin a new chain. Raises StoreError for an unfit file.
+
+        `pulses` is what the chain hears of drand; without it no sealed weights are ever revealed.
+        """
         self.params = params
+        self.pulses = Pulses() if pulses is None else pulses
         self.metadata: Metadata = build_metadata(params.block_time_ms)
         self.shield = Shield()
         self.store = Store(path)
@@ -177,7 +188,7 @@ class Chain:
         """Build, store and announce the next block."""
         number = self.head.number + 1
         timestamp = max(now_ms, self.head.timestamp_ms + 1)
-        builder = BlockBuilder(self.state, self.params, number)
+        builder = BlockBuilder(self.state, self.params, number, self.pulses)
         now = self.metadata.codec.compose_call("Timestamp", "set", {"now": timestamp})
         builder.begin(inherent(bytes(now)))
         included = self._include(builder)

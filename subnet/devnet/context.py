@@ -6,6 +6,7 @@ from typing import Any
 
 from bittensor._generated.errors import ERRORS
 
+from subnet.devnet.drand import Pulses, PulseSource
 from subnet.devnet.params import DevnetParams
 from subnet.devnet.schema.types import PALLETS
 from subnet.devnet.state import State
@@ -47,6 +48,7 @@ class Context:
     root: bool = False
     call_data: bytes = b""
     events: list[tuple[str, str, Any]] = field(default_factory=list)
+    pulses: PulseSource = field(default_factory=Pulses)
 
     def get(self, item: str, *key: Any) -> Any:
         """A value of the runtime's main pallet."""

@@ -105,6 +105,7 @@ def epoch_input(context: Context, netuid: int, mecid: int, emission_rao: int) ->
         weights=tuple(_row(context.get("Weights", index, uid)) for uid in range(size)),
         bonds=tuple(_row(context.get("Bonds", index, uid)) for uid in range(size)),
         emission_rao=emission_rao,
+        commit_blocks=_commit_blocks(context, netuid, index, hotkeys),
         owner_uid=context.get("Uids", netuid, context.get("SubnetOwnerHotkey", netuid)),
         params=EpochParams(
             kappa_u16=context.get("Kappa", netuid),
@@ -120,6 +121,19 @@ def epoch_input(context: Context, netuid: int, mecid: int, emission_rao: int) ->
             ),
         ),
     )
+
+
+def _commit_blocks(
+    context: Context, netuid: int, index: int, hotkeys: list[str]
+) -> tuple[int | None, ...] | None:
+    """The block of each uid's earliest commit that is still sealed, where weights are sealed."""
+    if not context.get("CommitRevealWeightsEnabled", netuid):
+        return None
+    first: dict[str, int] = {}
+    for _, commits in context.state.entries("SubtensorModule.TimelockedWeightCommits", index):
+        for hotkey, block, *_ in commits:
+            first[hotkey] = min(block, first.get(hotkey, block))
+    return tuple(first.get(hotkey) for hotkey in hotkeys)
 
 
 def _row(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:

@@ -1,14 +1,15 @@
 """The state transition: one block's extrinsics and epochs over a state.
 
-Order inside a block: epochs and prices first, then extrinsics; so weights set in a block count
-from the next block on. A failed call keeps its fee and its nonce, and nothing else.
+Order inside a block: prices, reveals and epochs first, then extrinsics; so weights set in a block
+count from the next block on. A failed call keeps its fee and its nonce, and nothing else.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from subnet.devnet import admin, balances, registration, staking, weights
+from subnet.devnet import admin, balances, commit_reveal, registration, staking, weights
 from subnet.devnet.context import Context, DispatchError, Handler
+from subnet.devnet.drand import Pulses, PulseSource
 from subnet.devnet.epoch import run_due_epochs
 from subnet.devnet.extrinsics import CALL, PAYMENT, Extrinsic, InvalidTransactionError, decode_call
 from subnet.devnet.params import DevnetParams
@@ -20,6 +21,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **staking.CALLS,
     **registration.CALLS,
     **weights.CALLS,
+    **commit_reveal.CALLS,
     **admin.CALLS,
 }
 _SUDO = ("Sudo", "sudo")
@@ -50,13 +52,15 @@ class BlockBuilder:
     state: State
     params: DevnetParams
     number: int
+    pulses: PulseSource = field(default_factory=Pulses)
     extrinsics: list[str] = field(default_factory=list)
     events: list[Record] = field(default_factory=list)
 
     def begin(self, inherent: bytes) -> None:
         """Run what happens at the start of every block, then add the author's inherent."""
-        context = Context(self.state, self.params, self.number)
+        context = Context(self.state, self.params, self.number, pulses=self.pulses)
         registration.decay_burns(self.state, self.number)
+        commit_reveal.reveal_commits(context)
         run_due_epochs(context)
         self._record("Initialization", context.events)
         self._record(self._phase(), [("System", "ExtrinsicSuccess", {"dispatch_info": _INFO})])
@@ -78,6 +82,7 @@ class BlockBuilder:
             self.number,
             signer=extrinsic.signer,
             call_data=extrinsic.call_data,
+            pulses=self.pulses,
         )
         savepoint = self.state.savepoint()
         outcome: tuple[str, str, Any]

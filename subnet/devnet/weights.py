@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from subnet.devnet.context import Context, Handler, ensure, module_error
+from subnet.devnet.context import Context, Handler, ensure
 from subnet.devnet.mechanisms import column, mechanism_exists, put_cell, storage_index
 from subnet.devnet.params import U16_MAX
 from subnet.devnet.registration import registered_uid, stake_weight
@@ -38,7 +38,9 @@ def store_weights(
     )
     required = context.get("WeightsVersionKey", netuid)
     ensure(required == 0 or version_key >= required, "IncorrectWeightVersionKey")
-    ensure(_is_due(context, netuid, mecid, uid), "SettingWeightsTooFast")
+    # Revealed weights were limited, and counted as an update, when they were committed.
+    revealed = context.get("CommitRevealWeightsEnabled", netuid)
+    ensure(revealed or is_due(context, netuid, mecid, uid), "SettingWeightsTooFast")
     only_self = uids == [uid]
     ensure(only_self or context.get("ValidatorPermit", netuid)[uid], "NeuronNoValidatorPermit")
     ensure(len(set(uids)) == len(uids), "DuplicateUids")
@@ -52,11 +54,12 @@ def store_weights(
     ensure(only_self or within, "MaxWeightExceeded")
     index = storage_index(netuid, mecid)
     context.put("Weights", index, uid, row)
-    put_cell(context, "LastUpdate", netuid, mecid, uid, context.number)
+    if not revealed:
+        put_cell(context, "LastUpdate", netuid, mecid, uid, context.number)
     context.emit("WeightsSet", (index, uid))
 
 
-def _is_due(context: Context, netuid: int, mecid: int, uid: int) -> bool:
+def is_due(context: Context, netuid: int, mecid: int, uid: int) -> bool:
     """Whether the rate limit lets a uid set or commit weights now."""
     last = column(context.state, "LastUpdate", netuid, mecid)[uid]
     return last == 0 or context.number - last >= context.get("WeightsSetRateLimit", netuid)
@@ -69,14 +72,7 @@ def _upscaled(uids: list[int], values: list[int]) -> list[list[int]]:
     return [[uid, value * U16_MAX // top] for uid, value in zip(uids, values, strict=True)]
 
 
-def commit_timelocked(context: Context, arguments: dict[str, Any]) -> None:
-    """Refused: this devnet cannot open what is sealed to a drand round."""
-    registered_uid(context, arguments["netuid"], context.signer)
-    raise module_error("CommitRevealDisabled")
-
-
 CALLS: dict[tuple[str, str], Handler] = {
     ("SubtensorModule", "set_weights"): set_weights,
     ("SubtensorModule", "set_mechanism_weights"): set_weights,
-    ("SubtensorModule", "commit_timelocked_mechanism_weights"): commit_timelocked,
 }

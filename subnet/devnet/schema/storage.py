@@ -87,6 +87,7 @@ STORAGE: dict[str, dict[str, Item]] = {
         "SubnetEmaTaoFlow": _netuid("(u64,I96F32)"),
         "SubnetVolume": _netuid("u128", 0),
         "Burn": _netuid("u64", 0),
+        "CommitRevealWeightsVersion": Item("u16", default=4),
         "MaxMechanismCount": Item("u8", default=2),
         "MechanismCountCurrent": _netuid("u8", 1),
         "MechanismEmissionSplit": _netuid("Vec<u16>"),
