@@ -103,16 +103,13 @@ def _settle(context: Context, netuid: int, mecid: int, row: list[Any]) -> bool:
     sealed = parse_sealed(opened) if opened is not None else None
     if sealed is None or ss58_encode(sealed.hotkey, SS58_FORMAT) != hotkey:
         return True
-    savepoint, events = context.state.savepoint(), len(context.events)
     try:
         store_weights(
             context, hotkey, netuid, mecid, sealed.uids, sealed.values, sealed.version_key
         )
     except DispatchError:
-        context.state.rollback(savepoint)
-        del context.events[events:]
-    else:
-        context.emit("TimelockedWeightsRevealed", (storage_index(netuid, mecid), hotkey))
+        return True
+    context.emit("TimelockedWeightsRevealed", (storage_index(netuid, mecid), hotkey))
     return True
 
 

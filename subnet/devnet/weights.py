@@ -25,7 +25,10 @@ def store_weights(
     values: list[int],
     version_key: int,
 ) -> None:
-    """Store one validator's row of weights, scaled so that its largest is 65,535."""
+    """Store one validator's row of weights, scaled so that its largest is 65,535.
+
+    Raises DispatchError before anything has changed.
+    """
     ensure(netuid != 0, "CanNotSetRootNetworkWeights")
     ensure(len(uids) == len(values), "WeightVecNotEqualSize")
     ensure(mechanism_exists(context.state, netuid, mecid), "MechanismDoesNotExist")

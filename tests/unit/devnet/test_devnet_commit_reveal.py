@@ -56,7 +56,12 @@ class SteeredSubstrate(DevnetSubstrate):
 
 @pytest.fixture
 def params() -> DevnetParams:
-    return DevnetParams(tempo_blocks=TEMPO_BLOCKS, max_allowed_uids=8, burn_initial_rao=TAO)
+    return DevnetParams(
+        tempo_blocks=TEMPO_BLOCKS,
+        immunity_period_blocks=2,
+        max_allowed_uids=3,
+        burn_initial_rao=TAO,
+    )
 
 
 @pytest.fixture
@@ -163,6 +168,24 @@ async def test_a_longer_reveal_period_seals_for_so_many_epochs(
     assert await client.weights.weights(netuid) == {}
     to_epoch(chain)
     assert await client.weights.weights(netuid) == {1: {2: 1.0}}
+
+
+async def test_weights_sealed_before_a_registration_do_not_reach_the_newcomer(
+    client: bt.Client, chain: Chain, netuid: int
+) -> None:
+    await send(client, calls.AdminUtils.sudo_set_commit_reveal_weights_interval(netuid, 2), OWNER)
+    await commit(client, netuid, {2: 1.0})
+    to_epoch(chain)
+    await commit(client, netuid, {2: 1.0})
+    newcomer = DevWallet("Eve")
+    register = calls.SubtensorModule.burned_register(netuid=netuid, hotkey=newcomer.hot)
+    await send(client, register, newcomer)
+    assert await client.neurons.uid(newcomer.hot, netuid) == 2
+    await commit(client, netuid, {2: 1.0})
+    to_epoch(chain)
+    # The first commit was revealed; the second, as old, says that its maker meant another uid 2.
+    assert await client.weights.weights(netuid) == {1: {2: 1.0}}
+    assert [neuron.incentive for neuron in await client.subnets.metagraph(netuid)] == [0.0] * 3
 
 
 async def test_each_mechanism_reveals_its_own(client: bt.Client, chain: Chain, netuid: int) -> None:
