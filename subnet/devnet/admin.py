@@ -26,7 +26,8 @@ def _setter(parameter: Parameter) -> Handler:
         _ensure_owner(context, netuid)
         number = value["bits"] if isinstance(value, dict) else int(value)
         in_range = parameter.minimum <= number <= parameter.maximum
-        ensure(in_range or parameter.kind == "i16", "InvalidValue", "AdminUtils")
+        pallet, error = parameter.error
+        ensure(in_range or parameter.kind == "i16", error, pallet)
         if parameter.name == "max_allowed_uids":
             count = mechanisms.mechanism_count(context.state, netuid)
             mechanisms.ensure_uids(context, netuid, number, count)

@@ -15,6 +15,11 @@ def free_rao(reader: Reader, account: str) -> int:
     return int(reader.get("System.Account", account)["data"]["free"])
 
 
+def spendable_rao(reader: Reader, account: str) -> int:
+    """What an account can spend and still exist."""
+    return max(free_rao(reader, account) - EXISTENTIAL_DEPOSIT_RAO, 0)
+
+
 def nonce_of(reader: Reader, account: str) -> int:
     """The next nonce that an account's extrinsics must carry."""
     return int(reader.get("System.Account", account)["nonce"])

@@ -7,7 +7,7 @@ is the blocks since then times the alpha of a block.
 from collections.abc import Sequence
 
 from subnet.core.yuma import BondParams, EpochInput, EpochParams, EpochResult, run_epoch
-from subnet.devnet import mechanisms, staking
+from subnet.devnet import collateral, mechanisms, staking
 from subnet.devnet.context import Context
 from subnet.devnet.params import U16_MAX
 from subnet.devnet.state import Reader, netuids
@@ -157,7 +157,11 @@ def _pay(context: Context, netuid: int, result: EpochResult, cut: int) -> None:
         coldkey = context.get("Owner", hotkey)
         # An owner's own miner would pay itself: its incentive is burned, not paid.
         if server and coldkey != owner:
+            collateral.settle(state, netuid, hotkey, coldkey, server, server)
             staking.credit(state, hotkey, coldkey, netuid, server)
         if validator:
+            # Only the take is the owner's to lock; the rest may be other stakers'.
+            take = staking.take_of(state, hotkey, validator)
+            collateral.settle(state, netuid, hotkey, coldkey, validator, take)
             staking.share_out(state, hotkey, netuid, validator)
         context.put("AlphaDividendsPerSubnet", netuid, hotkey, validator or None)

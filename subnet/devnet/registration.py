@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from subnet.devnet import balances, mechanisms, staking
+from subnet.devnet import balances, collateral, mechanisms, staking
+from subnet.devnet.collateral_calls import lock_bought
 from subnet.devnet.context import Context, Handler, ensure, module_error
 from subnet.devnet.params import DevnetParams
 from subnet.devnet.schema.hyperparameters import FIXED_ONE
@@ -109,20 +110,26 @@ def start_call(context: Context, arguments: dict[str, Any]) -> None:
 
 
 def burned_register(context: Context, arguments: dict[str, Any]) -> None:
-    """Buy a place on a subnet: the price is burned, a full subnet evicts its weakest."""
+    """Buy a place on a subnet: the price is burned but for the share that is locked as collateral.
+
+    A full subnet evicts its weakest.
+    """
     netuid, hotkey, coldkey = arguments["netuid"], arguments["hotkey"], context.signer
     ensure(netuid != 0, "RegistrationNotPermittedOnRootSubnet")
     ensure(context.get("NetworksAdded", netuid), "SubnetNotExists")
     ensure(context.get("NetworkRegistrationAllowed", netuid), "SubNetRegistrationDisabled")
     ensure(context.get("Uids", netuid, hotkey) is None, "HotKeyAlreadyRegisteredInSubNet")
     price = context.get("Burn", netuid)
-    ensure(balances.free_rao(context.state, coldkey) >= price, "NotEnoughBalanceToStake")
+    burned, locked = collateral.split_price(context.state, netuid, hotkey, coldkey, price)
+    spendable = balances.spendable_rao(context.state, coldkey)
+    ensure(spendable >= burned + locked, "NotEnoughBalanceToStake")
     _claim_hotkey(context, hotkey, coldkey)
     if context.get("SubnetworkN", netuid) < context.get("MaxAllowedUids", netuid):
         uid = append_neuron(context, netuid, hotkey)
     else:
         uid = _replace(context, netuid, hotkey)
-    balances.destroy(context.state, coldkey, price)
+    balances.destroy(context.state, coldkey, burned)
+    lock_bought(context, netuid, hotkey, coldkey, locked)
     raised = price * context.get("BurnIncreaseMult", netuid)["bits"] // FIXED_ONE
     context.put("Burn", netuid, min(max(raised, price + 1), context.get("MaxBurn", netuid)))
     context.emit("NeuronRegistered", (netuid, uid, hotkey))

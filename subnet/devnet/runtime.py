@@ -7,7 +7,15 @@ count from the next block on. A failed call keeps its fee and its nonce, and not
 from dataclasses import dataclass, field
 from typing import Any
 
-from subnet.devnet import admin, balances, commit_reveal, registration, staking, weights
+from subnet.devnet import (
+    admin,
+    balances,
+    collateral_calls,
+    commit_reveal,
+    registration,
+    staking,
+    weights,
+)
 from subnet.devnet.context import Context, DispatchError, Handler
 from subnet.devnet.drand import Pulses, PulseSource
 from subnet.devnet.epoch import run_due_epochs
@@ -19,6 +27,7 @@ from subnet.devnet.state import Reader, State
 HANDLERS: dict[tuple[str, str], Handler] = {
     **balances.CALLS,
     **staking.CALLS,
+    **collateral_calls.CALLS,
     **registration.CALLS,
     **weights.CALLS,
     **commit_reveal.CALLS,

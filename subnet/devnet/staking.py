@@ -7,7 +7,7 @@ subnet is counted as its pool. Exact: who holds how much, and that nothing is ma
 from typing import Any
 
 from protocol.units import RAO_PER_TAO
-from subnet.devnet import balances
+from subnet.devnet import balances, collateral
 from subnet.devnet.context import Context, Handler, ensure, module_error
 from subnet.devnet.params import STAKE_MIN_RAO, U16_MAX
 from subnet.devnet.schema.storage import ACCOUNT_ZERO
@@ -20,6 +20,12 @@ ALPHA_PRICE_RAO = RAO_PER_TAO
 def stake_of(reader: Reader, hotkey: str, coldkey: str, netuid: int) -> int:
     """Alpha (TAO on root) that a coldkey holds behind a hotkey, in rao."""
     return int(reader.get(STAKE, hotkey, netuid, coldkey) or 0)
+
+
+def free_of(reader: Reader, hotkey: str, coldkey: str, netuid: int) -> int:
+    """What a position holds beyond its collateral, in rao."""
+    held = stake_of(reader, hotkey, coldkey, netuid)
+    return held - collateral.locked_of(reader, netuid, hotkey, coldkey)
 
 
 def hotkey_stake(reader: Reader, hotkey: str, netuid: int) -> int:
@@ -52,10 +58,15 @@ def credit(state: State, hotkey: str, coldkey: str, netuid: int, amount_rao: int
         state.put("SubtensorModule.StakingHotkeys", coldkey, [*backed, hotkey])
 
 
+def take_of(reader: Reader, hotkey: str, amount_rao: int) -> int:
+    """What of a validator's dividends is its owner's before its stakers share the rest."""
+    return int(amount_rao * reader.get("SubtensorModule.Delegates", hotkey) // U16_MAX)
+
+
 def share_out(state: State, hotkey: str, netuid: int, amount_rao: int) -> None:
     """Credit a validator's dividends: its owner's take first, the rest by stake."""
     owner = state.get("SubtensorModule.Owner", hotkey)
-    take = amount_rao * state.get("SubtensorModule.Delegates", hotkey) // U16_MAX
+    take = take_of(state, hotkey, amount_rao)
     held = [(key[2], amount) for key, amount in state.entries(STAKE, hotkey, netuid)]
     total = sum(amount for _, amount in held)
     left = amount_rao
@@ -83,10 +94,16 @@ def add_stake(context: Context, arguments: dict[str, Any]) -> None:
     ensure(amount >= STAKE_MIN_RAO, "AmountTooLow")
     free = balances.free_rao(context.state, context.signer)
     ensure(amount <= free, "NotEnoughBalanceToStake")
-    balances.set_account(context.state, context.signer, free=free - amount)
-    credit(context.state, hotkey, context.signer, netuid, amount)
-    _pool(context, netuid, amount)
-    context.emit("StakeAdded", (context.signer, hotkey, amount, amount, netuid, 0))
+    buy(context, hotkey, context.signer, netuid, amount)
+
+
+def buy(context: Context, hotkey: str, coldkey: str, netuid: int, amount_rao: int) -> None:
+    """Turn TAO that a coldkey has into stake, at the only price there is."""
+    free = balances.free_rao(context.state, coldkey)
+    balances.set_account(context.state, coldkey, free=free - amount_rao)
+    credit(context.state, hotkey, coldkey, netuid, amount_rao)
+    _pool(context, netuid, amount_rao)
+    context.emit("StakeAdded", (coldkey, hotkey, amount_rao, amount_rao, netuid, 0))
 
 
 def add_stake_limit(context: Context, arguments: dict[str, Any]) -> None:
@@ -104,6 +121,8 @@ def remove_stake(context: Context, arguments: dict[str, Any]) -> None:
     ensure(held > 0, "NotEnoughStakeToWithdraw")
     amount = min(arguments["amount_unstaked"], held)
     ensure(amount >= STAKE_MIN_RAO or amount == held, "AmountTooLow")
+    removable = free_of(context.state, hotkey, context.signer, netuid)
+    ensure(amount <= removable, "StakeUnavailable")
     pool = held if netuid == 0 else context.get("SubnetTAO", netuid)
     ensure(amount <= pool, "InsufficientLiquidity")
     credit(context.state, hotkey, context.signer, netuid, -amount)

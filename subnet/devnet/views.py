@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from subnet.devnet import balances, mechanisms, staking
+from subnet.devnet import balances, collateral, mechanisms, staking
 from subnet.devnet.context import as_bytes
 from subnet.devnet.epoch import activity_cutoff, next_epoch_block, pending_emission
 from subnet.devnet.params import U16_MAX
@@ -124,6 +124,10 @@ def _neuron_columns(reader: Reader, netuid: int, hotkeys: list[str]) -> dict[str
     alpha = [staking.hotkey_stake(reader, hotkey, netuid) for hotkey in hotkeys]
     root = [staking.hotkey_stake(reader, hotkey, 0) for hotkey in hotkeys]
     weighed = [staking.tao_share(reader, hotkey) for hotkey in hotkeys]
+    bonds = [
+        collateral.row_of(reader, netuid, hotkey, coldkey)
+        for hotkey, coldkey in zip(hotkeys, coldkeys, strict=True)
+    ]
     zeros = [0] * size
     dividends = reader.entries(_SUBTENSOR + "AlphaDividendsPerSubnet", netuid)
     return {
@@ -149,9 +153,9 @@ def _neuron_columns(reader: Reader, netuid: int, hotkeys: list[str]) -> dict[str
         "total_stake": [own + tao for own, tao in zip(alpha, weighed, strict=True)],
         "tao_dividends_per_hotkey": [],
         "alpha_dividends_per_hotkey": [[key[1], amount] for key, amount in dividends],
-        "collateral_locked": zeros,
-        "collateral_min": zeros,
-        "collateral_earned": zeros,
+        "collateral_locked": [bond["locked"] for bond in bonds],
+        "collateral_min": [bond["min_locked"] for bond in bonds],
+        "collateral_earned": [bond["earned"] for bond in bonds],
     }
 
 
@@ -283,7 +287,7 @@ def get_stake_info_for_coldkeys(reader: Reader, coldkeys: list[str]) -> list[lis
 def get_stake_availability_for_coldkeys(
     reader: Reader, coldkeys: list[str], subnets: list[int]
 ) -> dict[str, dict[int, dict[str, int]]]:
-    """Stake per coldkey and subnet; here none of it is ever locked."""
+    """Stake per coldkey and subnet; only collateral is ever kept from leaving."""
     result: dict[str, dict[int, dict[str, int]]] = {}
     for coldkey in coldkeys:
         held = dict.fromkeys(subnets, 0)
@@ -291,7 +295,11 @@ def get_stake_availability_for_coldkeys(
             if position["netuid"] in held:
                 held[position["netuid"]] += position["stake"]
         result[coldkey] = {
-            netuid: {"total": total, "locked": 0, "available": total}
+            netuid: {
+                "total": total,
+                "locked": 0,
+                "available": total - collateral.locked_by(reader, netuid, coldkey),
+            }
             for netuid, total in held.items()
         }
     return result

@@ -43,6 +43,13 @@ CALLS: dict[str, dict[str, Fields]] = {
         "add_stake_limit": {**_STAKE, "amount_staked": "u64", **_LIMIT},
         "remove_stake": {**_STAKE, "amount_unstaked": "u64"},
         "remove_stake_limit": {**_STAKE, "amount_unstaked": "u64", **_LIMIT},
+        "add_collateral": {
+            "netuid": "u16",
+            "hotkey": "AccountId",
+            "alpha": "u64",
+            "limit_price": "u64",
+        },
+        "set_min_collateral": {"netuid": "u16", "hotkey": "AccountId", "min_locked": "u64"},
         "serve_axon": {
             **_AXON,
             "protocol": "u8",
@@ -97,6 +104,13 @@ EVENTS: dict[str, dict[str, Fields | tuple[str, ...]]] = {
         "NetworkAdded": ("u16", "u16"),
         "StakeAdded": ("AccountId", "AccountId", "u64", "u64", "u16", "u64"),
         "StakeRemoved": ("AccountId", "AccountId", "u64", "u64", "u16", "u64"),
+        "CollateralLocked": {
+            "netuid": "u16",
+            "hotkey": "AccountId",
+            "locked": "u64",
+            "total_locked": "u64",
+        },
+        "MinCollateralSet": {"netuid": "u16", "hotkey": "AccountId", "min_locked": "u64"},
         "WeightsSet": ("u16", "u16"),
         "TimelockedWeightsCommitted": ("AccountId", "u16", "H256", "u64"),
         "TimelockedWeightsRevealed": ("u16", "AccountId"),

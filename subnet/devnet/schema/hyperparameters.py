@@ -15,7 +15,7 @@ FIXED_ONE = 1 << 64
 @dataclass(frozen=True)
 class Parameter:
     """`name` as the SDK reads it, `tag` its type in the read; a parameter without a setter is
-    fixed, one with `root` can only be set through sudo."""
+    fixed, one with `root` can only be set through sudo. `error` refuses what is out of bounds."""
 
     name: str
     item: str
@@ -27,6 +27,7 @@ class Parameter:
     minimum: int = 0
     maximum: int = U64_MAX
     root: bool = False
+    error: tuple[str, str] = ("AdminUtils", "InvalidValue")
 
 
 PARAMETERS: tuple[Parameter, ...] = (
@@ -251,7 +252,29 @@ PARAMETERS: tuple[Parameter, ...] = (
         "sudo_set_owner_cut_enabled",
         "enabled",
     ),
-    Parameter("collateral_lock_share", "CollateralLockShare", "u16", 0, "U16"),
+    Parameter(
+        "collateral_lock_share",
+        "CollateralLockShare",
+        "u16",
+        0,
+        "U16",
+        "sudo_set_collateral_lock_share",
+        "lock_share",
+        maximum=62_258,
+        error=("AdminUtils", "CollateralLockShareTooHigh"),
+    ),
+    Parameter(
+        "collateral_drain_ratio",
+        "CollateralDrainRatio",
+        "U64F64",
+        {"bits": FIXED_ONE},
+        "U64F64",
+        "sudo_set_collateral_drain_ratio",
+        "drain_ratio",
+        minimum=1,
+        maximum=10 * FIXED_ONE,
+        error=("AdminUtils", "CollateralDrainRatioOutOfBounds"),
+    ),
 )
 SETTERS = {parameter.setter: parameter for parameter in PARAMETERS if parameter.setter}
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}

@@ -282,6 +282,9 @@ NAMED: dict[str, Named] = {
     "I96F32": Struct({"bits": "i128"}, "substrate_fixed::FixedI128"),
     "I32F32": Struct({"bits": "i64"}, "substrate_fixed::FixedI64"),
     "U64F64": Struct({"bits": "u128"}, "substrate_fixed::FixedU128"),
+    "MinerCollateralState": Struct(
+        {"locked": "u64", "drain_ratio": "U64F64", "min_locked": "u64", "earned": "u64"}
+    ),
     "EpochConsensus": _units("Yuma", "Null"),
     "SubnetIdentityV3": Struct(
         {
