@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from subnet.devnet.chain import Chain
+from subnet.devnet.drand import Pulses
+from subnet.devnet.drand_client import DRAND_URLS, follow_drand
 from subnet.devnet.params import DevnetParams
 from subnet.devnet.rpc import Rpc, Session
 
@@ -33,18 +35,21 @@ async def run_devnet(
     on_listening: Listening | None = None,
     stop: asyncio.Event | None = None,
     handle_signals: bool = True,
+    drand_urls: Sequence[str] = DRAND_URLS,
 ) -> None:
     """Run a devnet until `stop` is set or the process is asked to end.
 
-    Port 0 takes any free port; `on_listening` is told the endpoint. Raises OSError when the port
-    is taken, StoreError when the file cannot be used.
+    Port 0 takes any free port; `on_listening` is told the endpoint. `drand_urls` are the relays
+    asked for the pulses that commits wait for. Raises OSError when the port is taken, StoreError
+    when the file cannot be used.
     """
     stop = stop or asyncio.Event()
     if handle_signals:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-    chain = Chain(state_path, params or DevnetParams(), _now_ms())
+    pulses = Pulses()
+    chain = Chain(state_path, params or DevnetParams(), _now_ms(), pulses)
     try:
         rpc = Rpc(chain)
         hub = _Hub(rpc)
@@ -54,7 +59,13 @@ async def run_devnet(
             bound = next(iter(server.sockets)).getsockname()[1]
             if on_listening:
                 on_listening(f"ws://{host}:{bound}")
-            await _produce(chain, stop)
+            follower = asyncio.create_task(follow_drand(chain.state, pulses, drand_urls))
+            try:
+                await _produce(chain, stop)
+            finally:
+                follower.cancel()
+                with suppress(asyncio.CancelledError):
+                    await follower
     finally:
         chain.close()
 

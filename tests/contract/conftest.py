@@ -37,7 +37,13 @@ def _devnet_in_thread(path: Path, params: DevnetParams = FAST) -> Iterator[str]:
         try:
             loop.run_until_complete(
                 run_devnet(
-                    path, 0, params, on_listening=on_listening, stop=stop, handle_signals=False
+                    path,
+                    0,
+                    params,
+                    on_listening=on_listening,
+                    stop=stop,
+                    handle_signals=False,
+                    drand_urls=(),
                 )
             )
         except BaseException as error:

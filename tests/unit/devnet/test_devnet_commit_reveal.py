@@ -1,12 +1,16 @@
 """Commit-reveal with the SDK's own ciphertext, opened with a recorded pulse of drand."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import bittensor as bt
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from bittensor import calls
 from bittensor.sp_core import Keypair
 from bittensor.timelock import QUICKNET_GENESIS, QUICKNET_PERIOD
@@ -16,6 +20,7 @@ from hypothesis import strategies as st
 from subnet.devnet.chain import Chain
 from subnet.devnet.commit_reveal import parse_sealed
 from subnet.devnet.drand import Pulses, open_commit
+from subnet.devnet.drand_client import QUICKNET_CHAIN, follow_drand, wanted_rounds
 from subnet.devnet.inprocess import DevnetSubstrate
 from subnet.devnet.params import DevnetParams
 
@@ -311,6 +316,82 @@ async def test_commits_are_limited_in_rate(client: bt.Client, netuid: int) -> No
     await send(client, calls.Sudo.sudo(call=await client.compose(limit)), OWNER)
     await send(client, raw_commit(netuid), VALIDATOR, "hotkey")
     assert await refusal(client, raw_commit(netuid), VALIDATOR) == "CommittingWeightsTooFast"
+
+
+@asynccontextmanager
+async def relay(answer: dict[str, Any], asked: list[str]) -> AsyncIterator[str]:
+    """A drand relay on this machine that gives one answer to everything."""
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response(answer)
+
+    application = web.Application()
+    application.router.add_get("/{tail:.*}", handle)
+    server = TestServer(application)
+    await server.start_server()
+    try:
+        yield str(server.make_url("")).rstrip("/")
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
+async def following(chain: Chain, pulses: Pulses, *urls: str) -> AsyncIterator[None]:
+    task = asyncio.create_task(follow_drand(chain.state, pulses, urls))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+class AwaitedPulses(Pulses):
+    """Pulses that a test can wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.learned = asyncio.Event()
+
+    def add(self, round_number: int, signature: bytes) -> bool:
+        believed = super().add(round_number, signature)
+        if believed:
+            self.learned.set()
+        return believed
+
+
+class TestFetchedPulse:
+    @pytest.fixture
+    def pulses(self) -> AwaitedPulses:
+        return AwaitedPulses()
+
+    async def test_the_pulse_that_a_commit_waits_for_is_fetched_from_an_honest_relay(
+        self, client: bt.Client, chain: Chain, netuid: int, pulses: AwaitedPulses
+    ) -> None:
+        await commit(client, netuid, {2: 1.0})
+        asked: list[str] = []
+        async with (
+            relay({"signature": "00" * 48}, asked) as false,
+            relay({"error": "no such round"}, asked) as empty,
+            relay({"round": ROUND, "signature": SIGNATURE.hex()}, asked) as honest,
+            following(chain, pulses, "http://127.0.0.1:1", false, empty, honest),
+        ):
+            await pulses.learned.wait()
+        assert asked == [f"/{QUICKNET_CHAIN}/public/{ROUND}"] * 3
+        to_epoch(chain)
+        assert await client.weights.weights(netuid) == {1: {2: 1.0}}
+
+    async def test_only_published_rounds_that_commits_wait_for_are_wanted(
+        self, client: bt.Client, chain: Chain, netuid: int, pulses: Pulses
+    ) -> None:
+        assert wanted_rounds(chain.state, pulses, 10**6) == []
+        for number in (ROUND + 2, ROUND, ROUND + 2, ROUND + 1):
+            await send(client, raw_commit(netuid, reveal_round=number), VALIDATOR, "hotkey")
+        assert wanted_rounds(chain.state, pulses, ROUND - 1) == []
+        assert wanted_rounds(chain.state, pulses, ROUND + 1) == [ROUND, ROUND + 1]
+        pulses.add(ROUND, SIGNATURE)
+        assert wanted_rounds(chain.state, pulses, 10**6) == [ROUND + 1, ROUND + 2]
 
 
 def test_only_the_beacons_own_pulses_are_believed() -> None:
