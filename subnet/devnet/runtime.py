@@ -14,6 +14,7 @@ from subnet.devnet import (
     commit_reveal,
     registration,
     staking,
+    takes,
     weights,
 )
 from subnet.devnet.context import Context, DispatchError, Handler
@@ -28,6 +29,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     **balances.CALLS,
     **staking.CALLS,
     **collateral_calls.CALLS,
+    **takes.CALLS,
     **registration.CALLS,
     **weights.CALLS,
     **commit_reveal.CALLS,

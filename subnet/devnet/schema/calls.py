@@ -50,6 +50,8 @@ CALLS: dict[str, dict[str, Fields]] = {
             "limit_price": "u64",
         },
         "set_min_collateral": {"netuid": "u16", "hotkey": "AccountId", "min_locked": "u64"},
+        "decrease_take": {"hotkey": "AccountId", "take": "PerU16"},
+        "increase_take": {"hotkey": "AccountId", "take": "PerU16"},
         "serve_axon": {
             **_AXON,
             "protocol": "u8",
@@ -81,6 +83,7 @@ CALLS: dict[str, dict[str, Fields]] = {
         "sudo_set_stake_threshold": {"min_stake": "u64"},
         "sudo_set_mechanism_count": {"netuid": "u16", "mechanism_count": "u8"},
         "sudo_set_mechanism_emission_split": {"netuid": "u16", "maybe_split": "Option<Vec<u16>>"},
+        "sudo_set_tx_delegate_take_rate_limit": {"tx_rate_limit": "u64"},
     },
     "MevShield": {"submit_encrypted": {"ciphertext": "Vec<u8>"}},
 }
@@ -111,6 +114,8 @@ EVENTS: dict[str, dict[str, Fields | tuple[str, ...]]] = {
             "total_locked": "u64",
         },
         "MinCollateralSet": {"netuid": "u16", "hotkey": "AccountId", "min_locked": "u64"},
+        "TakeDecreased": ("AccountId", "AccountId", "PerU16"),
+        "TakeIncreased": ("AccountId", "AccountId", "PerU16"),
         "WeightsSet": ("u16", "u16"),
         "TimelockedWeightsCommitted": ("AccountId", "u16", "H256", "u64"),
         "TimelockedWeightsRevealed": ("u16", "AccountId"),
