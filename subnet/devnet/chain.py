@@ -29,7 +29,7 @@ from subnet.devnet.extrinsics import (
 from subnet.devnet.genesis import write_genesis
 from subnet.devnet.metadata import Metadata, build_metadata
 from subnet.devnet.params import DevnetParams
-from subnet.devnet.runtime import BlockBuilder, check_known, check_payment
+from subnet.devnet.runtime import BlockBuilder, check_validity
 from subnet.devnet.shield import Shield, ShieldError, UnknownKeyError
 from subnet.devnet.state import Reader, State
 from subnet.devnet.store import Block, Store, StoreVersionError
@@ -171,8 +171,7 @@ class Chain:
         if birth_hash is None:
             raise InvalidTransactionError(ANCIENT)
         check_signature(self.metadata, extrinsic, self.genesis_hash, birth_hash, current)
-        check_known(extrinsic)
-        check_payment(self.state, extrinsic)
+        check_validity(self.state, self.params, current, extrinsic)
         if extrinsic.pallet == "MevShield":
             try:
                 self.shield.check(as_bytes(extrinsic.arguments["ciphertext"]))

@@ -18,18 +18,20 @@ Event = dict[str, Any]
 class DispatchError(Exception):
     """A call failed under the rules; the extrinsic is included, its changes are not.
 
-    `value` is the encodable dispatch error.
+    `value` is the encodable dispatch error, `name` a pallet's own word for it.
     """
 
-    def __init__(self, value: Any) -> None:
-        super().__init__(str(value))
+    def __init__(self, value: Any, name: str = "") -> None:
+        super().__init__(name or str(value))
         self.value = value
+        self.name = name
 
 
 def module_error(name: str, pallet: str = "SubtensorModule") -> DispatchError:
     """A pallet's error by its name. Raises KeyError when the chain has no such error."""
     index = _INDEXES[pallet, name]
-    return DispatchError({"Module": {"index": PALLETS[pallet], "error": f"0x{index:02x}000000"}})
+    value = {"Module": {"index": PALLETS[pallet], "error": f"0x{index:02x}000000"}}
+    return DispatchError(value, name)
 
 
 def token_error(name: str) -> DispatchError:

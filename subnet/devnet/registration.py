@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from subnet.devnet import balances, collateral, mechanisms, staking
+from subnet.devnet import balances, collateral, mechanisms
 from subnet.devnet.collateral_calls import lock_bought
 from subnet.devnet.context import Context, Handler, ensure, module_error
 from subnet.devnet.params import DevnetParams
@@ -11,6 +11,7 @@ from subnet.devnet.schema.storage import ACCOUNT_ZERO
 from subnet.devnet.state import Reader, State
 
 IPV4, IPV6 = 4, 6
+IPV4_MAX, IPV6_MAX = (1 << 32) - 1, (1 << 128) - 1
 # Columns of one value per uid, and what a newcomer's value is.
 COLUMNS: dict[str, Any] = {
     "Active": True,
@@ -195,24 +196,34 @@ def _weakest(context: Context, netuid: int) -> int:
     return min(candidates)[2]
 
 
+def check_axon(context: Context, arguments: dict[str, Any]) -> None:
+    """Fail a call that would publish an endpoint that the chain does not take."""
+    _check_endpoint(context, "Axons", arguments)
+
+
+def check_prometheus(context: Context, arguments: dict[str, Any]) -> None:
+    """Fail a call that would publish a metrics endpoint that the chain does not take."""
+    _check_endpoint(context, "Prometheus", arguments)
+
+
 def _check_endpoint(context: Context, item: str, arguments: dict[str, Any]) -> None:
     netuid = arguments["netuid"]
     ensure(context.get("Uids", netuid, context.signer) is not None, "HotKeyNotRegisteredInNetwork")
     ensure(arguments["ip_type"] in (IPV4, IPV6), "InvalidIpType")
-    limit = (1 << 32) if arguments["ip_type"] == IPV4 else (1 << 128)
+    limit = IPV4_MAX if arguments["ip_type"] == IPV4 else IPV6_MAX
     ensure(arguments["ip"] < limit, "InvalidIpAddress")
-    ensure(arguments["port"] != 0, "InvalidPort")
     last = context.get(item, netuid, context.signer)
     rate = context.get("ServingRateLimit", netuid)
     ensure(
         not rate or last is None or context.number - last["block"] >= rate,
         "ServingRateLimitExceeded",
     )
+    ensure(arguments["port"] != 0, "InvalidPort")
 
 
 def serve_axon(context: Context, arguments: dict[str, Any]) -> None:
     """Publish where a hotkey listens."""
-    _check_endpoint(context, "Axons", arguments)
+    check_axon(context, arguments)
     netuid = arguments.pop("netuid")
     context.put("Axons", netuid, context.signer, {"block": context.number, **arguments})
     context.emit("AxonServed", (netuid, context.signer))
@@ -220,7 +231,7 @@ def serve_axon(context: Context, arguments: dict[str, Any]) -> None:
 
 def serve_prometheus(context: Context, arguments: dict[str, Any]) -> None:
     """Publish where a hotkey's metrics are."""
-    _check_endpoint(context, "Prometheus", arguments)
+    check_prometheus(context, arguments)
     netuid = arguments.pop("netuid")
     context.put("Prometheus", netuid, context.signer, {"block": context.number, **arguments})
     context.emit("PrometheusServed", (netuid, context.signer))
@@ -241,11 +252,6 @@ def registered_uid(context: Context, netuid: int, hotkey: str) -> int:
     uid = context.get("Uids", netuid, hotkey)
     ensure(uid is not None, "HotKeyNotRegisteredInSubNet")
     return int(uid)
-
-
-def stake_weight(reader: Reader, netuid: int, uid: int) -> int:
-    """Stake weight of a uid before the threshold, in rao."""
-    return staking.total_stake(reader, reader.get("SubtensorModule.Keys", netuid, uid), netuid)
 
 
 CALLS: dict[tuple[str, str], Handler] = {

@@ -21,6 +21,7 @@ from subnet.devnet.context import Context, DispatchError, Handler
 from subnet.devnet.drand import Pulses, PulseSource
 from subnet.devnet.epoch import run_due_epochs
 from subnet.devnet.extrinsics import CALL, PAYMENT, Extrinsic, InvalidTransactionError, decode_call
+from subnet.devnet.guards import check_guards
 from subnet.devnet.params import DevnetParams
 from subnet.devnet.schema.storage import ACCOUNT_ZERO
 from subnet.devnet.state import Reader, State
@@ -80,21 +81,17 @@ class BlockBuilder:
     def apply(self, extrinsic: Extrinsic) -> None:
         """Run a signed extrinsic whose signature and nonce have been checked.
 
-        Raises InvalidTransactionError when its fee cannot be paid; the state is then untouched.
+        Raises InvalidTransactionError when its fee cannot be paid or a guard refuses it; the state
+        is then untouched.
         """
         phase = self._phase()
         payer = fee_payer(self.state, extrinsic)
         fee = check_payment(self.state, extrinsic)
+        check_guards(_context(self.state, self.params, self.number, extrinsic), extrinsic)
         balances.destroy(self.state, payer, fee)
         balances.set_account(self.state, extrinsic.signer, nonce=extrinsic.nonce + 1)
-        context = Context(
-            self.state,
-            self.params,
-            self.number,
-            signer=extrinsic.signer,
-            call_data=extrinsic.call_data,
-            pulses=self.pulses,
-        )
+        context = _context(self.state, self.params, self.number, extrinsic)
+        context.pulses = self.pulses
         savepoint = self.state.savepoint()
         outcome: tuple[str, str, Any]
         try:
@@ -128,6 +125,10 @@ class BlockBuilder:
             {"phase": phase, "event": {pallet: {name: attributes}}, "topics": []}
             for pallet, name, attributes in events
         ]
+
+
+def _context(state: State, params: DevnetParams, number: int, extrinsic: Extrinsic) -> Context:
+    return Context(state, params, number, signer=extrinsic.signer, call_data=extrinsic.call_data)
 
 
 def dispatch(context: Context, pallet: str, function: str, arguments: dict[str, Any]) -> None:
@@ -176,6 +177,16 @@ def check_payment(reader: Reader, extrinsic: Extrinsic) -> int:
     if balances.free_rao(reader, fee_payer(reader, extrinsic)) < fee:
         raise InvalidTransactionError(PAYMENT)
     return fee
+
+
+def check_validity(state: State, params: DevnetParams, number: int, extrinsic: Extrinsic) -> None:
+    """What the pool asks beyond signature and nonce, for inclusion at block `number`.
+
+    Raises InvalidTransactionError.
+    """
+    check_known(extrinsic)
+    check_payment(state, extrinsic)
+    check_guards(_context(state, params, number, extrinsic), extrinsic)
 
 
 def check_known(extrinsic: Extrinsic) -> None:

@@ -164,7 +164,7 @@ async def test_weights_are_refused_by_the_chains_own_names(client) -> None:
         VALIDATOR,
         signer="hotkey",
     )
-    assert direct.error.name == "SettingWeightsTooFast"
+    assert direct.error.name == "RateLimitExceeded"
 
 
 async def test_only_the_owner_sets_hyperparameters(client) -> None:
@@ -230,7 +230,7 @@ async def test_a_commitment_reads_back_byte_for_byte_at_its_block(client) -> Non
     )
     assert earlier is None
     outsider = await client.submit_call(call, OUTSIDER)
-    assert outsider.error.name == "AccountNotAllowedCommit"
+    assert outsider.error.name == "HotKeyNotRegisteredInSubNet"
 
 
 async def test_heads_and_hashes_agree(client) -> None:
