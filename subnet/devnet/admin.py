@@ -4,6 +4,7 @@ from typing import Any
 
 from subnet.devnet import mechanisms
 from subnet.devnet.context import Context, DispatchError, Handler, ensure
+from subnet.devnet.hyperparameter_rules import after_change, ensure_origin, ensure_value
 from subnet.devnet.schema.hyperparameters import SETTERS, U16_MAX, Parameter
 
 COMMITMENT_FIELDS_MAX = 3
@@ -12,26 +13,14 @@ COMMITMENT_BYTES_PER_INTERVAL_MAX = 3100
 _CALL_HEAD_BYTES = 4  # Pallet, call, netuid.
 
 
-def _ensure_owner(context: Context, netuid: int) -> None:
-    ensure(context.get("NetworksAdded", netuid), "SubnetNotExists")
-    if not context.root and context.get("SubnetOwner", netuid) != context.signer:
-        raise DispatchError("BadOrigin")
-
-
 def _setter(parameter: Parameter) -> Handler:
     def handle(context: Context, arguments: dict[str, Any]) -> None:
         netuid, value = arguments["netuid"], arguments[parameter.argument]
-        if parameter.root and not context.root:
-            raise DispatchError("BadOrigin")
-        _ensure_owner(context, netuid)
+        ensure_origin(context, netuid, root=parameter.root)
         number = value["bits"] if isinstance(value, dict) else int(value)
-        in_range = parameter.minimum <= number <= parameter.maximum
-        pallet, error = parameter.error
-        ensure(in_range or parameter.kind == "i16", error, pallet)
-        if parameter.name == "max_allowed_uids":
-            count = mechanisms.mechanism_count(context.state, netuid)
-            mechanisms.ensure_uids(context, netuid, number, count)
+        ensure_value(context, netuid, parameter, number)
         context.put(parameter.item, netuid, value)
+        after_change(context, netuid, parameter)
         _announce(context, netuid, parameter.name)
 
     return handle
@@ -44,7 +33,7 @@ def _announce(context: Context, netuid: int, name: str) -> None:
 def set_alpha_values(context: Context, arguments: dict[str, Any]) -> None:
     """Set the bounds of liquid alpha."""
     netuid, low, high = arguments["netuid"], arguments["alpha_low"], arguments["alpha_high"]
-    _ensure_owner(context, netuid)
+    ensure_origin(context, netuid)
     ensure(context.get("LiquidAlphaOn", netuid), "LiquidAlphaDisabled")
     ensure(high >= U16_MAX // 40, "AlphaHighTooLow")
     ensure(U16_MAX // 40 <= low <= high, "AlphaLowOutOfRange")
@@ -61,21 +50,21 @@ def set_stake_threshold(context: Context, arguments: dict[str, Any]) -> None:
 
 def set_mechanism_count(context: Context, arguments: dict[str, Any]) -> None:
     """Set how many mechanisms a subnet runs."""
-    _ensure_owner(context, arguments["netuid"])
+    ensure_origin(context, arguments["netuid"])
     mechanisms.set_count(context, arguments["netuid"], arguments["mechanism_count"])
 
 
 def set_mechanism_emission_split(context: Context, arguments: dict[str, Any]) -> None:
     """Set how a subnet's mechanisms share its emission."""
-    _ensure_owner(context, arguments["netuid"])
+    ensure_origin(context, arguments["netuid"])
     mechanisms.set_split(context, arguments["netuid"], arguments["maybe_split"])
 
 
 def trigger_epoch(context: Context, arguments: dict[str, Any]) -> None:
     """Pull a subnet's next epoch to the coming block. Owner only."""
     netuid = arguments["netuid"]
-    ensure(context.get("NetworksAdded", netuid), "SubnetNotExists")
-    ensure(context.get("SubnetOwner", netuid) == context.signer, "NotSubnetOwner")
+    if context.get("SubnetOwner", netuid) != context.signer:
+        raise DispatchError("BadOrigin")
     ensure(
         not context.get("CommitRevealWeightsEnabled", netuid), "DynamicTempoBlockedByCommitReveal"
     )

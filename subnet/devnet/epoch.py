@@ -40,7 +40,11 @@ def activity_cutoff(reader: Reader, netuid: int) -> int:
 
 def pending_emission(reader: Reader, netuid: int, number: int) -> int:
     """Alpha to be shared out at the next epoch, in rao, before the owner's cut."""
-    blocks = number - reader.get("SubtensorModule.LastEpochBlock", netuid)
+    paid_until = max(
+        reader.get("SubtensorModule.LastMechansimStepBlock", netuid),
+        reader.get("SubtensorModule.NetworkRegisteredAt", netuid),
+    )
+    blocks = number - paid_until
     return int(blocks * reader.get("SubtensorModule.SubnetAlphaOutEmission", netuid))
 
 

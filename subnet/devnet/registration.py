@@ -35,13 +35,13 @@ def network_cost(reader: Reader, number: int) -> int:
 
 
 def decay_burns(state: State, number: int) -> None:
-    """Let every subnet's registration price fall towards its floor by one block's share."""
+    """Let every subnet's registration price fall by one block's share, within its bounds."""
     for (netuid,), burn in state.entries("SubtensorModule.Burn"):
         floor = state.get("SubtensorModule.MinBurn", netuid)
         half_life = max(state.get("SubtensorModule.BurnHalfLife", netuid), 1)
-        if burn > floor:
-            factor = 0.5 ** (1 / half_life)
-            state.put("SubtensorModule.Burn", netuid, max(int(burn * factor), floor))
+        ceiling = state.get("SubtensorModule.MaxBurn", netuid)
+        fallen = int(burn * 0.5 ** (1 / half_life))
+        state.put("SubtensorModule.Burn", netuid, min(max(fallen, floor), ceiling))
 
 
 def create_root(state: State) -> None:
@@ -132,7 +132,8 @@ def burned_register(context: Context, arguments: dict[str, Any]) -> None:
     balances.destroy(context.state, coldkey, burned)
     lock_bought(context, netuid, hotkey, coldkey, locked)
     raised = price * context.get("BurnIncreaseMult", netuid)["bits"] // FIXED_ONE
-    context.put("Burn", netuid, min(max(raised, price + 1), context.get("MaxBurn", netuid)))
+    low, high = context.get("MinBurn", netuid), context.get("MaxBurn", netuid)
+    context.put("Burn", netuid, min(max(raised, low), high))
     context.emit("NeuronRegistered", (netuid, uid, hotkey))
 
 

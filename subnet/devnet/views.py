@@ -84,7 +84,7 @@ def get_metagraph(reader: Reader, netuid: int) -> dict[str, Any] | None:
         "num_uids": len(hotkeys),
         "max_uids": value("MaxAllowedUids"),
         "burn": value("Burn"),
-        "pow_registration_allowed": False,
+        "pow_registration_allowed": value("NetworkPowRegistrationAllowed"),
     }
     last_step = value("LastMechansimStepBlock")
     return {

@@ -7,15 +7,21 @@ Defaults are the chain's, except those a devnet overrides per subnet at registra
 from dataclasses import dataclass
 from typing import Any
 
+from protocol.units import RAO_PER_TAO
+
 U16_MAX = (1 << 16) - 1
 U64_MAX = (1 << 64) - 1
 FIXED_ONE = 1 << 64
+ADMIN, SUBTENSOR = "AdminUtils", "SubtensorModule"
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """`name` as the SDK reads it, `tag` its type in the read; a parameter without a setter is
-    fixed, one with `root` can only be set through sudo. `error` refuses what is out of bounds."""
+    """`name` as the SDK reads it, `tag` its type in the read.
+
+    Without a setter it is fixed; with `root` only sudo sets it. What is out of bounds is refused
+    with `error`, or with `error_below` where that differs. `root_bounds` hold for sudo instead.
+    """
 
     name: str
     item: str
@@ -27,7 +33,9 @@ class Parameter:
     minimum: int = 0
     maximum: int = U64_MAX
     root: bool = False
-    error: tuple[str, str] = ("AdminUtils", "InvalidValue")
+    error: tuple[str, str] = (ADMIN, "InvalidValue")
+    error_below: tuple[str, str] | None = None
+    root_bounds: tuple[int, int] | None = None
 
 
 PARAMETERS: tuple[Parameter, ...] = (
@@ -52,9 +60,29 @@ PARAMETERS: tuple[Parameter, ...] = (
         "min_allowed_weights",
     ),
     Parameter("max_weights_limit", "MaxWeightsLimit", "u16", U16_MAX, "U16"),
-    Parameter("tempo", "Tempo", "u16", 360, "U16", "sudo_set_tempo", "tempo", 2, 50_400),
+    Parameter(
+        "tempo",
+        "Tempo",
+        "u16",
+        360,
+        "U16",
+        "sudo_set_tempo",
+        "tempo",
+        2,
+        50_400,
+        error=(SUBTENSOR, "TempoOutOfBounds"),
+        root_bounds=(0, U16_MAX),
+    ),
     Parameter("min_difficulty", "MinDifficulty", "u64", U64_MAX, "U64"),
-    Parameter("max_difficulty", "MaxDifficulty", "u64", U64_MAX, "U64"),
+    Parameter(
+        "max_difficulty",
+        "MaxDifficulty",
+        "u64",
+        U64_MAX,
+        "U64",
+        "sudo_set_max_difficulty",
+        "max_difficulty",
+    ),
     Parameter("difficulty", "Difficulty", "u64", U64_MAX, "U64"),
     Parameter(
         "weights_version",
@@ -86,6 +114,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "factor_milli",
         1_000,
         50_000,
+        error=(SUBTENSOR, "ActivityCutoffFactorMilliOutOfBounds"),
     ),
     Parameter(
         "registration_allowed",
@@ -97,10 +126,26 @@ PARAMETERS: tuple[Parameter, ...] = (
         "registration_allowed",
     ),
     Parameter(
-        "network_pow_registration_allowed", "NetworkPowRegistrationAllowed", "bool", False, "Bool"
+        "network_pow_registration_allowed",
+        "NetworkPowRegistrationAllowed",
+        "bool",
+        False,
+        "Bool",
+        "sudo_set_network_pow_registration_allowed",
+        "registration_allowed",
     ),
     Parameter("target_regs_per_interval", "TargetRegistrationsPerInterval", "u16", 2, "U16"),
-    Parameter("min_burn", "MinBurn", "u64", 500_000, "TaoBalance", "sudo_set_min_burn", "min_burn"),
+    Parameter(
+        "min_burn",
+        "MinBurn",
+        "u64",
+        500_000,
+        "TaoBalance",
+        "sudo_set_min_burn",
+        "min_burn",
+        maximum=RAO_PER_TAO - 1,
+        error=(ADMIN, "ValueNotInBounds"),
+    ),
     Parameter(
         "max_burn",
         "MaxBurn",
@@ -109,6 +154,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         "TaoBalance",
         "sudo_set_max_burn",
         "max_burn",
+        minimum=RAO_PER_TAO // 10 + 1,
+        error=(ADMIN, "ValueNotInBounds"),
     ),
     Parameter(
         "burn_half_life",
@@ -142,6 +189,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         "bonds_moving_average",
         0,
         975_000,
+        error=(ADMIN, "BondsMovingAverageMaxReached"),
+        root_bounds=(0, 1_000_000),
     ),
     Parameter(
         "bonds_penalty",
@@ -182,8 +231,18 @@ PARAMETERS: tuple[Parameter, ...] = (
         "max_allowed_uids",
         2,
         256,
+        error=(ADMIN, "MaxAllowedUidsGreaterThanDefaultMaxAllowedUids"),
+        error_below=(ADMIN, "MaxAllowedUidsLessThanMinAllowedUids"),
     ),
-    Parameter("adjustment_alpha", "AdjustmentAlpha", "u64", 0, "U64"),
+    Parameter(
+        "adjustment_alpha",
+        "AdjustmentAlpha",
+        "u64",
+        0,
+        "U64",
+        "sudo_set_adjustment_alpha",
+        "adjustment_alpha",
+    ),
     Parameter(
         "commit_reveal_period",
         "RevealPeriodEpochs",
@@ -194,6 +253,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         "interval",
         1,
         100,
+        error=(SUBTENSOR, "RevealPeriodTooLarge"),
+        error_below=(SUBTENSOR, "RevealPeriodTooSmall"),
     ),
     Parameter(
         "commit_reveal_weights_enabled",
@@ -221,6 +282,9 @@ PARAMETERS: tuple[Parameter, ...] = (
         "I32F32",
         "sudo_set_alpha_sigmoid_steepness",
         "steepness",
+        maximum=(1 << 15) - 1,
+        error=(ADMIN, "NegativeSigmoidSteepness"),
+        root_bounds=(-(1 << 15), (1 << 15) - 1),
     ),
     Parameter(
         "yuma3_enabled", "Yuma3On", "bool", False, "Bool", "sudo_set_yuma3_enabled", "enabled"
@@ -261,7 +325,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "sudo_set_collateral_lock_share",
         "lock_share",
         maximum=62_258,
-        error=("AdminUtils", "CollateralLockShareTooHigh"),
+        error=(ADMIN, "CollateralLockShareTooHigh"),
     ),
     Parameter(
         "collateral_drain_ratio",
@@ -273,7 +337,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "drain_ratio",
         minimum=1,
         maximum=10 * FIXED_ONE,
-        error=("AdminUtils", "CollateralDrainRatioOutOfBounds"),
+        error=(ADMIN, "CollateralDrainRatioOutOfBounds"),
     ),
 )
 SETTERS = {parameter.setter: parameter for parameter in PARAMETERS if parameter.setter}
