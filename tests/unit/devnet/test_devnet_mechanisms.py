@@ -125,10 +125,10 @@ async def test_mechanisms_are_limited_each_by_its_own_last_update(
     await send(client, calls.Sudo.sudo(call=await client.compose(limit)), OWNER)
     again = weights(netuid, 1, {2: 1})
     await send(client, again, VALIDATOR, "hotkey")
-    assert await refusal(client, again, VALIDATOR, "hotkey") == "SettingWeightsTooFast"
+    assert await refusal(client, again, VALIDATOR, "hotkey") == "RateLimitExceeded"
     # Mechanism 0 counts from the registration, mechanism 1 began without an update.
     other = weights(netuid, 0, {2: 1})
-    assert await refusal(client, other, VALIDATOR, "hotkey") == "SettingWeightsTooFast"
+    assert await refusal(client, other, VALIDATOR, "hotkey") == "RateLimitExceeded"
 
 
 async def test_a_mechanism_that_is_closed_leaves_nothing_behind(
