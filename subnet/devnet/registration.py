@@ -4,7 +4,7 @@ from typing import Any
 
 from subnet.devnet import balances, collateral, mechanisms
 from subnet.devnet.collateral_calls import lock_bought
-from subnet.devnet.context import Context, Handler, ensure, module_error
+from subnet.devnet.context import Context, DispatchError, Handler, ensure, module_error
 from subnet.devnet.params import DevnetParams
 from subnet.devnet.schema.hyperparameters import FIXED_ONE
 from subnet.devnet.schema.storage import ACCOUNT_ZERO
@@ -81,7 +81,6 @@ def _open_subnet(context: Context, netuid: int, cost: int, coldkey: str, hotkey:
         "SubnetOwnerHotkey": hotkey,
         "SubnetLocked": cost,
         "NetworkRegisteredAt": context.number,
-        "FirstEmissionBlockNumber": context.number + 1,
         "SubtokenEnabled": True,
         "TokenSymbol": "0x" + chr(0x3B0 + netuid % 25 + 1).encode().hex(),
         "SubnetTAO": cost,
@@ -100,14 +99,17 @@ def _open_subnet(context: Context, netuid: int, cost: int, coldkey: str, hotkey:
 
 
 def start_call(context: Context, arguments: dict[str, Any]) -> None:
-    """Activate a subnet; here every subnet is active from its first block."""
+    """Note that the owner started a subnet, once; here it is active from its first block."""
     netuid = arguments["netuid"]
     ensure(context.get("NetworksAdded", netuid), "SubnetNotExists")
-    ensure(context.get("SubnetOwner", netuid) == context.signer, "NotSubnetOwner")
+    if context.get("SubnetOwner", netuid) != context.signer:
+        raise DispatchError("BadOrigin")
     ensure(
         context.get("FirstEmissionBlockNumber", netuid) is None,
         "FirstEmissionBlockNumberAlreadySet",
     )
+    context.put("FirstEmissionBlockNumber", netuid, context.number + 1)
+    context.emit("FirstEmissionBlockNumberSet", (netuid, context.number + 1))
 
 
 def burned_register(context: Context, arguments: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from subnet.devnet import balances, collateral, mechanisms, staking
+from subnet.devnet import balances, collateral, delegates, mechanisms, staking
 from subnet.devnet.context import as_bytes
 from subnet.devnet.epoch import activity_cutoff, next_epoch_block, pending_emission
 from subnet.devnet.params import U16_MAX
@@ -67,6 +67,11 @@ def get_subnet_hyperparams_v3(reader: Reader, netuid: int) -> list[dict[str, Any
 def get_next_epoch_start_block(reader: Reader, netuid: int) -> int | None:
     """When the next epoch is due."""
     return next_epoch_block(reader, netuid)
+
+
+def get_subnet_to_prune(reader: Reader) -> int | None:
+    """Which subnet would make room for a new one: none, since this chain dissolves no subnet."""
+    return None
 
 
 def get_metagraph(reader: Reader, netuid: int) -> dict[str, Any] | None:
@@ -359,12 +364,14 @@ def fee_info(length_bytes: int) -> dict[str, Any]:
 
 View = Callable[..., Any]
 VIEWS: dict[str, View] = {
+    **delegates.VIEWS,
     "SubnetInfoRuntimeApi_get_metagraph": get_metagraph,
     "SubnetInfoRuntimeApi_get_all_metagraphs": get_all_metagraphs,
     "SubnetInfoRuntimeApi_get_mechagraph": get_mechagraph,
     "SubnetInfoRuntimeApi_get_all_mechagraphs": get_all_mechagraphs,
     "SubnetInfoRuntimeApi_get_subnet_hyperparams_v3": get_subnet_hyperparams_v3,
     "SubnetInfoRuntimeApi_get_next_epoch_start_block": get_next_epoch_start_block,
+    "SubnetInfoRuntimeApi_get_subnet_to_prune": get_subnet_to_prune,
     "NeuronInfoRuntimeApi_get_neurons_lite": get_neurons_lite,
     "NeuronInfoRuntimeApi_get_neuron_lite": get_neuron_lite,
     "NeuronInfoRuntimeApi_get_neurons": get_neurons,

@@ -153,6 +153,14 @@ APIS: dict[str, dict[str, Api]] = {
         "get_all_mechagraphs": Api("Vec<Option<Metagraph>>"),
         "get_subnet_hyperparams_v3": Api("Option<Vec<HyperparamEntry>>", {"netuid": "u16"}),
         "get_next_epoch_start_block": Api("Option<u64>", {"netuid": "u16"}),
+        "get_subnet_to_prune": Api("Option<u16>"),
+    },
+    "DelegateInfoRuntimeApi": {
+        "get_delegates": Api("Vec<DelegateInfo>"),
+        "get_delegate": Api("Option<DelegateInfo>", {"delegate_account": "AccountId"}),
+        "get_delegated": Api(
+            "Vec<(DelegateInfo,(Compact<u16>,Compact<u64>))>", {"delegatee_account": "AccountId"}
+        ),
     },
     "NeuronInfoRuntimeApi": {
         "get_neurons_lite": Api("Vec<NeuronInfoLite>", {"netuid": "u16"}),
@@ -169,6 +177,7 @@ APIS: dict[str, dict[str, Api]] = {
             "Option<StakeInfo>",
             {"hotkey_account": "AccountId", "coldkey_account": "AccountId", "netuid": "u16"},
         ),
+        "get_coldkey_lock": Api("Option<LockState>", {"coldkey": "AccountId", "netuid": "u16"}),
         "get_stake_availability_for_coldkeys": Api(
             "BTreeMap<AccountId,BTreeMap<u16,StakeAvailability>>",
             {"coldkeys": "Vec<AccountId>", "netuids": "Vec<u16>"},

@@ -338,6 +338,20 @@ NAMED: dict[str, Named] = {
             "is_registered": "bool",
         }
     ),
+    "LockState": Struct({"locked_mass": "u64", "conviction": "U64F64", "last_update": "u64"}),
+    "NetworkRegistrationInfo": Struct({"coldkey": "AccountId", "hotkey": "AccountId"}),
+    "DelegateInfo": Struct(
+        {
+            "delegate_ss58": "AccountId",
+            "take": "Compact<u16>",
+            "nominators": "Vec<(AccountId,Vec<(Compact<u16>,Compact<u64>)>)>",
+            "owner_ss58": "AccountId",
+            "registrations": "Vec<Compact<u16>>",
+            "validator_permits": "Vec<Compact<u16>>",
+            "return_per_1000": "Compact<u64>",
+            "total_daily_return": "Compact<u64>",
+        }
+    ),
     "StakeAvailability": Struct(dict.fromkeys(("total", "locked", "available"), "Compact<u64>")),
     "SimSwapResult": Struct(
         dict.fromkeys(
