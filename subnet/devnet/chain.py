@@ -5,7 +5,7 @@ is told of it.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -32,7 +32,7 @@ from subnet.devnet.params import DevnetParams
 from subnet.devnet.runtime import BlockBuilder, check_validity
 from subnet.devnet.shield import Shield, ShieldError, UnknownKeyError
 from subnet.devnet.state import Reader, State
-from subnet.devnet.store import Block, Store, StoreVersionError
+from subnet.devnet.store import Block, Key, Store, StoreVersionError, as_rows
 
 POOL_MAX = 4096
 POOL_PER_ACCOUNT_MAX = 64
@@ -97,7 +97,7 @@ class Chain:
         digest = blake2b(self.metadata.blob, digest_size=32).hexdigest()
         settings = self.params.model_dump_json()
         changes = self.state.changes()
-        root = _digest(_ZERO_HASH, json.dumps(changes), digest, settings)
+        root = _digest(state_root(_ZERO_HASH, changes), digest, settings)
         block = Block(
             number=0,
             hash=_digest("assay devnet genesis", root),
@@ -261,15 +261,15 @@ class Chain:
 
     def _seal(self, builder: BlockBuilder, timestamp: int) -> Block:
         changes = self.state.changes()
-        state_root = _digest(self.head.state_root, json.dumps(changes))
+        root = state_root(self.head.state_root, changes)
         extrinsics_root = _digest(*builder.extrinsics)
-        header = (self.head.hash, str(builder.number), str(timestamp), state_root, extrinsics_root)
+        header = (self.head.hash, str(builder.number), str(timestamp), root, extrinsics_root)
         block = Block(
             number=builder.number,
             hash=_digest(*header),
             parent=self.head.hash,
             timestamp_ms=timestamp,
-            state_root=state_root,
+            state_root=root,
             extrinsics_root=extrinsics_root,
             extrinsics=builder.extrinsics,
             events=builder.events,
@@ -279,6 +279,14 @@ class Chain:
         self.head = block
         self.shield.rotate()
         return block
+
+
+def state_root(parent_root: str, changes: Iterable[tuple[str, Key, Any]]) -> str:
+    """The root after a block: of the root before it, and what the block changed.
+
+    It depends on nothing but what the file holds, so that anyone can recompute it from there.
+    """
+    return _digest(parent_root, json.dumps(as_rows(changes)))
 
 
 def _digest(*parts: str) -> str:

@@ -14,7 +14,7 @@ from subnet.devnet import scale
 from subnet.devnet.metadata import EXTRINSIC_VERSION, SS58_FORMAT, Metadata
 
 EXTRINSIC_BYTES_MAX = 64 * 1024
-_SIGNED = 0x80
+EXTRINSIC_VERSION_SIGNED = 0x80 | EXTRINSIC_VERSION
 _SIGNATURE_BYTES = 64
 _ED25519, _SR25519 = 0, 1
 INVALID_TRANSACTION = 1010
@@ -98,7 +98,7 @@ def _parse(metadata: Metadata, raw: bytes) -> Extrinsic:
     length, at = scale.read_compact(raw, 0)
     if at + length != len(raw):
         raise ValueError("length prefix does not match")
-    if raw[at] != _SIGNED | EXTRINSIC_VERSION or raw[at + 1] != 0:
+    if raw[at] != EXTRINSIC_VERSION_SIGNED or raw[at + 1] != 0:
         raise ValueError("not a signed version 4 extrinsic by an account")
     public_key = raw[at + 2 : at + 34]
     crypto_type = raw[at + 34]

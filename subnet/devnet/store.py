@@ -76,8 +76,8 @@ class Store:
             self._db.execute("PRAGMA synchronous=NORMAL")
             tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if not tables:
-                self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
-                self._db.execute(f"PRAGMA user_version={STORE_VERSION}")
+                version = f"PRAGMA user_version={STORE_VERSION};"
+                self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}{version}COMMIT;")
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.OperationalError as error:
             raise StoreInUseError(f"{path} cannot be opened: {error}") from error
@@ -103,10 +103,7 @@ class Store:
         meta: dict[str, str] | None = None,
     ) -> None:
         """Write a block and the values that it changed (None for removed), all or nothing."""
-        rows = [
-            (item, _dump(list(key)), block.number, None if value is None else _dump(value))
-            for item, key, value in changes
-        ]
+        rows = [(item, key, block.number, value) for item, key, value in as_rows(changes)]
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.executemany("INSERT INTO state VALUES (?, ?, ?, ?)", rows)
@@ -165,6 +162,17 @@ class Store:
         if row is None:
             return None
         return Block(*row[:-2], *(json.loads(column) for column in row[-2:]))
+
+
+def as_rows(changes: Iterable[tuple[str, Key, Any]]) -> list[tuple[str, str, str | None]]:
+    """Changes as the file holds them, in its order: item, key and value, as JSON."""
+    return sorted(
+        (
+            (item, _dump(list(key)), None if value is None else _dump(value))
+            for item, key, value in changes
+        ),
+        key=lambda row: row[:2],
+    )
 
 
 def _dump(value: Any) -> str:
