@@ -5,7 +5,7 @@ is told of it.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -37,6 +37,8 @@ from subnet.devnet.store import Block, Key, Store, StoreVersionError, as_rows
 POOL_MAX = 4096
 POOL_PER_ACCOUNT_MAX = 64
 BLOCK_EXTRINSICS_MAX = 2048
+BLOCK_BYTES_MAX = 5 << 20
+_READERS_MAX = 16
 _SHIELD_PARSE_FAILED, _SHIELD_KEY_UNKNOWN = 23, 24
 _ZERO_HASH = "0x" + "00" * 32
 
@@ -81,6 +83,7 @@ class Chain:
         self.listeners: list[Callable[[Block], None]] = []
         self._pool: dict[str, dict[int, Pending]] = {}
         self._pool_hashes: set[str] = set()
+        self._readers: dict[int, Reader] = {}
         head = self.store.head()
         self.head: Block = head or self._genesis(now_ms)
         self.state.load(self.head.number)
@@ -128,7 +131,12 @@ class Chain:
 
     def reader(self, block: Block) -> Reader:
         """State after a block."""
-        return self.state.at(block.number)
+        reader = self._readers.get(block.number)
+        if reader is None:
+            while len(self._readers) >= _READERS_MAX:
+                del self._readers[next(iter(self._readers))]
+            reader = self._readers[block.number] = self.state.at(block.number)
+        return reader
 
     def next_nonce(self, account: str) -> int:
         """The nonce for an account's next extrinsic, counting those in the pool."""
@@ -201,8 +209,19 @@ class Chain:
 
     def _include(self, builder: BlockBuilder) -> list[Pending]:
         included: list[Pending] = []
+        for pending in self._ready():
+            if self._apply(builder, pending):
+                included.append(pending)
+            else:
+                pending.tell("invalid")
+        self._expire()
+        return included
+
+    def _ready(self) -> Iterator[Pending]:
+        """Take out of the pool, account by account in turn, what can be included now."""
+        count, size = 0, 0
         progress = True
-        while progress and len(included) < BLOCK_EXTRINSICS_MAX:
+        while progress:
             progress = False
             for account in list(self._pool):
                 nonce = nonce_of(self.state, account)
@@ -211,14 +230,11 @@ class Chain:
                 pending = self._pool.get(account, {}).get(nonce)
                 if pending is None:
                     continue
-                self._drop(account, nonce)
+                count, size = count + 1, size + len(pending.extrinsic.raw)
+                if count > BLOCK_EXTRINSICS_MAX or size > BLOCK_BYTES_MAX:
+                    return
                 progress = True
-                if self._apply(builder, pending):
-                    included.append(pending)
-                else:
-                    pending.tell("invalid")
-        self._expire()
-        return included
+                yield self._drop(account, nonce)
 
     def _apply(self, builder: BlockBuilder, pending: Pending) -> bool:
         extrinsic = pending.extrinsic
@@ -276,6 +292,7 @@ class Chain:
         )
         self.store.commit(block, changes)
         self.state.seal(block.number)
+        self._readers.clear()
         self.head = block
         self.shield.rotate()
         return block

@@ -14,6 +14,8 @@ from subnet.devnet import scale
 from subnet.devnet.metadata import EXTRINSIC_VERSION, SS58_FORMAT, Metadata
 
 EXTRINSIC_BYTES_MAX = 64 * 1024
+NONCE_MAX = (1 << 32) - 1
+TIP_RAO_MAX = (1 << 64) - 1
 EXTRINSIC_VERSION_SIGNED = 0x80 | EXTRINSIC_VERSION
 _SIGNATURE_BYTES = 64
 _ED25519, _SR25519 = 0, 1
@@ -109,6 +111,8 @@ def _parse(metadata: Metadata, raw: bytes) -> Extrinsic:
     era, at = _read_era(raw, start)
     nonce, at = scale.read_compact(raw, at)
     tip, at = scale.read_compact(raw, at)
+    if nonce > NONCE_MAX or tip > TIP_RAO_MAX:
+        raise ValueError("nonce or tip is too large")
     mode, call_data = raw[at], raw[at + 1 :]
     pallet, function, arguments = decode_call(metadata.codec.decode_call(call_data))
     return Extrinsic(
@@ -129,9 +133,30 @@ def _parse(metadata: Metadata, raw: bytes) -> Extrinsic:
 
 
 def decode_call(call: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """A decoded call as (pallet, function, arguments by name)."""
-    arguments = {argument["name"]: argument["value"] for argument in call["call_args"]}
+    """A decoded call as (pallet, function, arguments by name); byte strings as 0x-hex."""
+    arguments = {
+        argument["name"]: as_hex(argument["value"])
+        if argument["type"] == "Bytes"
+        else argument["value"]
+        for argument in call["call_args"]
+    }
     return call["call_module"], call["call_function"], arguments
+
+
+def as_hex(value: str) -> str:
+    """The 0x-hex of a byte string, which the codec shows as text wherever it is UTF-8.
+
+    So what looks like hex is hex only if it does not stand for UTF-8: a client may have sent the
+    text `0x41`, or `0xzz`, which the codec cannot read back.
+    """
+    try:
+        bytes.fromhex(value.removeprefix("0x")).decode()
+    except UnicodeDecodeError:
+        if value.startswith("0x"):
+            return value
+    except ValueError:
+        pass
+    return "0x" + value.encode().hex()
 
 
 def extrinsic_hash(raw: bytes) -> str:

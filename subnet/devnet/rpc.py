@@ -5,7 +5,7 @@ whatever a client sends is answered.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -24,10 +24,13 @@ SERVER_ERROR = -32000
 _V15 = 15
 PAGE_KEYS_MAX = 1000
 BATCH_KEYS_MAX = 4096
+QUERY_BYTES_MAX = 4 << 20
+BATCH_REQUESTS_MAX = 256
 SUBSCRIPTIONS_MAX = 128
 NODE_NAME = "Assay devnet"
 
-Send = Callable[[dict[str, Any]], None]
+Message = dict[str, Any] | list[dict[str, Any]]
+Send = Callable[[Message], None]
 
 
 class RpcError(Exception):
@@ -112,40 +115,50 @@ class Rpc:
 
     def handle(self, session: Session, text: str | bytes) -> None:
         """Answer one frame, a request or a batch of them."""
+        for _ in self.steps(session, text):
+            pass
+
+    def steps(self, session: Session, text: str | bytes) -> Iterator[None]:
+        """Answer one frame, a request at a time: between two, others can have their turn."""
         try:
             request = json.loads(text)
         except (ValueError, RecursionError):
             session.send(_failure(None, RpcError(PARSE_ERROR, "Parse error")))
             return
-        for single in request if isinstance(request, list) else [request]:
-            self._answer(session, single)
-
-    def _answer(self, session: Session, request: Any) -> None:
-        if not isinstance(request, dict) or not isinstance(request.get("method"), str):
-            session.send(_failure(None, RpcError(INVALID_REQUEST, "Invalid request")))
+        is_batch = isinstance(request, list)
+        if is_batch and not 0 < len(request) <= BATCH_REQUESTS_MAX:
+            refusal = RpcError(INVALID_REQUEST, f"A batch has 1 to {BATCH_REQUESTS_MAX} requests")
+            session.send(_failure(None, refusal))
             return
-        request_id = request.get("id")
-        followups: list[dict[str, Any]] = []
-        direct, session.send = session.send, followups.append
+        answers: list[dict[str, Any]] = []
+        # A subscription's first update must not overtake the answer that carries its id.
+        updates: list[Message] = []
+        direct, session.send = session.send, updates.append
         try:
-            answer = {
-                "jsonrpc": "2.0",
-                "id": request_id,
-                "result": self._result(session, request["method"], request.get("params")),
-            }
-        except RpcError as error:
-            answer = _failure(request_id, error)
-        except InvalidTransactionError as error:
-            refusal = RpcError(error.code, error.message, error.data)
-            answer = _failure(request_id, refusal)
-        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
-            answer = _failure(request_id, RpcError(INVALID_PARAMS, f"Invalid params: {error}"))
+            for place, single in enumerate(request if is_batch else [request]):
+                if place:
+                    yield
+                answers.append(self._answer(session, single))
         finally:
             session.send = direct
-        # A subscription's first update must not overtake the answer that carries its id.
-        direct(answer)
-        for followup in followups:
-            direct(followup)
+        direct(answers if is_batch else answers[0])
+        for update in updates:
+            direct(update)
+        yield
+
+    def _answer(self, session: Session, request: Any) -> dict[str, Any]:
+        if not isinstance(request, dict) or not isinstance(request.get("method"), str):
+            return _failure(None, RpcError(INVALID_REQUEST, "Invalid request"))
+        request_id = request.get("id")
+        try:
+            result = self._result(session, request["method"], request.get("params"))
+        except RpcError as error:
+            return _failure(request_id, error)
+        except InvalidTransactionError as error:
+            return _failure(request_id, RpcError(error.code, error.message, error.data))
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+            return _failure(request_id, RpcError(INVALID_PARAMS, f"Invalid params: {error}"))
+        return {"jsonrpc": "2.0", "id": request_id, "result": result}
 
     def _result(self, session: Session, method: str, params: Any) -> Any:
         handler = self._methods.get(method)
@@ -209,10 +222,14 @@ class Rpc:
         keys = params[0]
         if not isinstance(keys, list) or len(keys) > BATCH_KEYS_MAX:
             raise RpcError(INVALID_PARAMS, "Invalid params: too many keys")
-        changes = [
-            [key, _hex(self._storage.get(_bytes(keys, place), block))]
-            for place, key in enumerate(keys)
-        ]
+        changes: list[list[Any]] = []
+        size = 0
+        for place, key in enumerate(keys):
+            value = self._storage.get(_bytes(keys, place), block)
+            size += len(value or b"")
+            if size > QUERY_BYTES_MAX:
+                raise RpcError(SERVER_ERROR, "Response is too big")
+            changes.append([key, _hex(value)])
         return [{"block": block.hash, "changes": changes}]
 
     def _keys_paged(self, _: Session, params: list[Any]) -> list[str]:

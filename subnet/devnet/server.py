@@ -1,27 +1,18 @@
 """The devnet's process: a websocket server on one side, a clock that makes blocks on the other."""
 
 import asyncio
-import json
 import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 
 from subnet.devnet.chain import Chain
+from subnet.devnet.connections import listen
 from subnet.devnet.drand import Pulses
 from subnet.devnet.drand_client import DRAND_URLS, follow_drand
 from subnet.devnet.params import DevnetParams
-from subnet.devnet.rpc import Rpc, Session
-
-FRAME_BYTES_MAX = 1 << 20
-CONNECTIONS_MAX = 256
-OUTBOX_MAX = 4096
-_TRY_AGAIN_LATER, _POLICY = 1013, 1008
+from subnet.devnet.rpc import Rpc
 
 Listening = Callable[[str], None]
 
@@ -51,11 +42,7 @@ async def run_devnet(
     pulses = Pulses()
     chain = Chain(state_path, params or DevnetParams(), _now_ms(), pulses)
     try:
-        rpc = Rpc(chain)
-        hub = _Hub(rpc)
-        async with serve(
-            hub.serve, host, port, max_size=FRAME_BYTES_MAX, compression=None, close_timeout=1
-        ) as server:
+        async with await listen(Rpc(chain), host, port) as server:
             bound = next(iter(server.sockets)).getsockname()[1]
             if on_listening:
                 on_listening(f"ws://{host}:{bound}")
@@ -81,56 +68,6 @@ async def _produce(chain: Chain, stop: asyncio.Event) -> None:
             return
         chain.produce(_now_ms())
         due = max(due + period, loop.time())
-
-
-class _Hub:
-    """Websocket connections, each with an outbox of bounded length."""
-
-    def __init__(self, rpc: Rpc) -> None:
-        self._rpc = rpc
-        self._count = 0
-
-    async def serve(self, connection: ServerConnection) -> None:
-        if self._count >= CONNECTIONS_MAX:
-            await connection.close(_TRY_AGAIN_LATER, "too many connections")
-            return
-        self._count += 1
-        outbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(OUTBOX_MAX)
-
-        def send(message: dict[str, Any]) -> None:
-            try:
-                outbox.put_nowait(message)
-            except asyncio.QueueFull:
-                full.set()
-
-        full = asyncio.Event()
-        session = Session(send)
-        self._rpc.connect(session)
-        writer = asyncio.create_task(_write(connection, outbox))
-        try:
-            async for frame in connection:
-                self._rpc.handle(session, frame)
-                # Frames may be waiting already: let the writer and the clock have their turn.
-                await asyncio.sleep(0)
-                if full.is_set():
-                    await connection.close(_POLICY, "answers are not being read")
-        except ConnectionClosed:
-            pass
-        finally:
-            self._count -= 1
-            self._rpc.disconnect(session)
-            writer.cancel()
-            with suppress(asyncio.CancelledError, ConnectionClosed):
-                await writer
-
-
-async def _write(
-    connection: ServerConnection, outbox: "asyncio.Queue[dict[str, Any] | None]"
-) -> None:
-    with suppress(ConnectionClosed):
-        while True:
-            message = await outbox.get()
-            await connection.send(json.dumps(message, separators=(",", ":")))
 
 
 def _now_ms() -> int:
