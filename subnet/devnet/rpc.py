@@ -17,7 +17,7 @@ from subnet.devnet.metadata import SPEC_NAME, TRANSACTION_VERSION, api_inputs
 from subnet.devnet.raw_storage import RawStorage
 from subnet.devnet.schema.calls import APIS
 from subnet.devnet.store import Block
-from subnet.devnet.views import VIEWS, fee_info
+from subnet.devnet.views import VIEWS, View, fee_info
 
 PARSE_ERROR, INVALID_REQUEST, UNKNOWN_METHOD, INVALID_PARAMS = -32700, -32600, -32601, -32602
 SERVER_ERROR = -32000
@@ -27,6 +27,8 @@ BATCH_KEYS_MAX = 4096
 QUERY_BYTES_MAX = 4 << 20
 BATCH_REQUESTS_MAX = 256
 SUBSCRIPTIONS_MAX = 128
+ANSWERS_KEPT_MAX = 64
+_SHORT_BYTES = 64
 NODE_NAME = "Assay devnet"
 
 Message = dict[str, Any] | list[dict[str, Any]]
@@ -60,6 +62,7 @@ class Rpc:
         self._storage = RawStorage(chain)
         self._ids = count(1)
         self._open: dict[int, Session] = {}
+        self._answered: dict[tuple[str, str, bytes], str] = {}
         chain.listeners.append(self._announce)
         self._methods: dict[str, Callable[[Session, list[Any]], Any]] = {
             "chain_getBlockHash": self._block_hash,
@@ -244,8 +247,8 @@ class Rpc:
         method, data, block = _text(params, 0), _bytes(params, 1), self._at(params, 2)
         metadata = self._chain.metadata
         if method == "Metadata_metadata_at_version":
-            known = int.from_bytes(data, "little") == _V15
-            return "0x" + scale.option(scale.blob(metadata.blob) if known else None).hex()
+            blob = scale.blob(metadata.blob) if int.from_bytes(data, "little") == _V15 else None
+            return "0x" + scale.option(blob).hex()
         if method == "Metadata_metadata_versions":
             return "0x" + scale.vector([_V15.to_bytes(4, "little")]).hex()
         if method == "TransactionPaymentApi_query_info":
@@ -254,6 +257,17 @@ class Rpc:
         view = VIEWS.get(method)
         if view is None:
             raise RpcError(SERVER_ERROR, "Client error: Execution failed", _not_exported(method))
+        # Clients ask the same of a block at the same time, when it is new.
+        question = (block.hash, method, data)
+        known = self._answered.get(question)
+        if known is None:
+            known = self._view(method, view, data, block)
+            if len(self._answered) < ANSWERS_KEPT_MAX and len(data) <= _SHORT_BYTES:
+                self._answered[question] = known
+        return known
+
+    def _view(self, method: str, view: View, data: bytes, block: Block) -> str:
+        metadata = self._chain.metadata
         api, _, name = method.partition("_")
         inputs: Any = ()
         expected = len(APIS[api][name].inputs)
@@ -309,6 +323,7 @@ class Rpc:
         return known
 
     def _announce(self, block: Block) -> None:
+        self._answered.clear()
         header = _header(block)
         for session in list(self._open.values()):
             for subscription, method in list(session.heads.items()):

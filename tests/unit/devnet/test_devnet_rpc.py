@@ -96,3 +96,14 @@ def test_a_closed_session_hears_no_more(wire: Wire, chain: Chain) -> None:
     wire.answers.clear()
     chain.produce(chain.head.timestamp_ms + 1)
     assert wire.answers == []
+
+
+def test_an_answer_is_kept_for_its_own_block_only(wire: Wire, chain: Chain) -> None:
+    question = ("SubnetRegistrationRuntimeApi_get_network_registration_cost", "0x")
+    first = chain.head.hash
+    before = [wire.call("state_call", *question)["result"] for _ in range(2)]
+    chain.state.put("SubtensorModule.NetworkMinLockCost", 7)
+    chain.produce(chain.head.timestamp_ms + 1)
+    after = wire.call("state_call", *question)["result"]
+    assert before[0] == before[1] != after
+    assert wire.call("state_call", *question, first)["result"] == before[0]
