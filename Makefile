@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(LOCK)
 export PROMPT
 
-.PHONY: help setup demo test test-fast check format bench-miner clean
+.PHONY: help setup demo test test-fast check format bench-miner bench-chain clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ format: $(READY) ## rewrite the code in the house format
 
 bench-miner: $(READY) ## miner against default vllm serve and the bare engine; writes docs/benchmarks
 	@$(BIN)/python scripts/bench_miner.py $(ARGS)
+
+bench-chain: $(READY) ## the devnet under 16 clients, 256 neurons; writes docs/benchmarks
+	@$(BIN)/python scripts/bench_chain.py $(ARGS)
 
 clean: ## remove the environment and everything that was generated
 	rm -rf $(VENV) .demo .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
