@@ -25,6 +25,7 @@ _V15 = 15
 PAGE_KEYS_MAX = 1000
 BATCH_KEYS_MAX = 4096
 QUERY_BYTES_MAX = 4 << 20
+CALL_BYTES_MAX = 16 << 10
 BATCH_REQUESTS_MAX = 256
 SUBSCRIPTIONS_MAX = 128
 ANSWERS_KEPT_MAX = 64
@@ -257,6 +258,8 @@ class Rpc:
         view = VIEWS.get(method)
         if view is None:
             raise RpcError(SERVER_ERROR, "Client error: Execution failed", _not_exported(method))
+        if len(data) > CALL_BYTES_MAX:
+            raise RpcError(INVALID_PARAMS, "Invalid params: the input is too long")
         # Clients ask the same of a block at the same time, when it is new.
         question = (block.hash, method, data)
         known = self._answered.get(question)

@@ -290,6 +290,16 @@ def test_one_query_cannot_ask_for_more_than_fits(world: World) -> None:
     assert answer["error"]["message"] == "Response is too big"
 
 
+def test_one_call_cannot_ask_about_thousands_of_accounts(world: World) -> None:
+    name = "StakeInfoRuntimeApi_get_stake_info_for_coldkeys"
+
+    def ask_about(count: int) -> dict[str, Any]:
+        return world.ask("state_call", name, "0x" + scale.vector([KEYS[0]] * count).hex())
+
+    assert "result" in ask_about(500)
+    assert ask_about(600)["error"]["code"] == -32602
+
+
 def test_a_block_holds_so_many_bytes_and_no_more(world: World) -> None:
     fields = CALLS["SubtensorModule"]["set_subnet_identity"]
     texts = {name: "x" for name, kind in fields.items() if kind == "Vec<u8>"}
