@@ -131,7 +131,12 @@ async def fund(
 
 async def sudo(client: bt.Client, chain: ChainUnderTest, call: Any) -> None:
     """Run a call as root; it must succeed."""
-    result = await must(client, calls.Sudo.sudo(call=await client.compose(call)), chain.root)
+    await sudo_call(client, call, chain.root)
+
+
+async def sudo_call(client: bt.Client, call: Any, root: Wallet) -> None:
+    """Run a call through sudo, signed by who is root; it must succeed."""
+    result = await must(client, calls.Sudo.sudo(call=await client.compose(call)), root)
     (outcome,) = find(result.events, "Sudo", "Sudid")
     assert "Err" not in str(outcome), outcome
 
