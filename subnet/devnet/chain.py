@@ -179,7 +179,7 @@ class Chain:
         if birth_hash is None:
             raise InvalidTransactionError(ANCIENT)
         check_signature(self.metadata, extrinsic, self.genesis_hash, birth_hash, current)
-        check_validity(self.state, self.params, current, extrinsic)
+        check_validity(self.state, self.params, current, extrinsic, self.pulses)
         if extrinsic.pallet == "MevShield":
             try:
                 self.shield.check(as_bytes(extrinsic.arguments["ciphertext"]))

@@ -10,7 +10,6 @@ from typing import Any
 
 from bittensor.sp_core import ss58_encode
 
-from subnet.devnet import staking
 from subnet.devnet.context import Context, DispatchError, Handler, as_bytes, ensure
 from subnet.devnet.drand import open_commit
 from subnet.devnet.epoch import next_epoch_block
@@ -19,7 +18,7 @@ from subnet.devnet.metadata import SS58_FORMAT
 from subnet.devnet.registration import registered_uid
 from subnet.devnet.scale import read_compact
 from subnet.devnet.state import Reader, netuids
-from subnet.devnet.weights import is_due, store_weights
+from subnet.devnet.weights import check_stake, is_due, store_weights
 
 COMMITS_PER_EPOCH_MAX = 10
 COMMIT_BYTES_MAX = 5_000
@@ -42,9 +41,7 @@ def commit_timelocked(context: Context, arguments: dict[str, Any]) -> None:
     """Keep the signer's sealed weights until their reveal."""
     netuid, mecid = arguments["netuid"], arguments["mecid"]
     hotkey, commit = context.signer, as_bytes(arguments["commit"])
-    stake = staking.total_stake(context.state, hotkey, netuid)
-    ensure(stake >= context.get("StakeThreshold"), "NotEnoughStakeToSetWeights")
-    ensure(arguments["reveal_round"] >= context.pulses.latest_round, "InvalidRevealRound")
+    check_commit(context, arguments)
     ensure(mechanism_exists(context.state, netuid, mecid), "MechanismDoesNotExist")
     ensure(context.get("CommitRevealWeightsEnabled", netuid), "CommitRevealDisabled")
     version = context.get("CommitRevealWeightsVersion")
@@ -61,6 +58,12 @@ def commit_timelocked(context: Context, arguments: dict[str, Any]) -> None:
     digest = "0x" + blake2b(commit, digest_size=32).hexdigest()
     context.emit("TimelockedWeightsCommitted", (hotkey, key[0], digest, row[3]))
     put_cell(context, "LastUpdate", netuid, mecid, uid, context.number)
+
+
+def check_commit(context: Context, arguments: dict[str, Any]) -> None:
+    """Fail a commit by too little stake, or to a round that everybody can open already."""
+    check_stake(context, arguments["netuid"], context.signer)
+    ensure(arguments["reveal_round"] >= context.pulses.latest_round, "InvalidRevealRound")
 
 
 def current_epoch(reader: Reader, netuid: int, number: int) -> int:

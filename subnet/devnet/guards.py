@@ -8,7 +8,7 @@ of the pallet's errors, so a client sees the family's name and not the pallet's 
 from collections.abc import Callable
 from typing import Any
 
-from subnet.devnet import registration, takes, weights
+from subnet.devnet import commit_reveal, registration, takes, weights
 from subnet.devnet.context import Context, DispatchError, ensure
 from subnet.devnet.extrinsics import Extrinsic, custom_error
 
@@ -27,6 +27,7 @@ CODES = {
     "InvalidIpAddress": 11,
     "ServingRateLimitExceeded": 12,
     "InvalidPort": 13,
+    "InvalidRevealRound": 15,
     "HotKeyNotRegisteredInSubNet": 19,
     "NonAssociatedColdKey": 25,
     "DelegateTakeTooLow": 26,
@@ -65,6 +66,7 @@ def _commitment(context: Context, arguments: dict[str, Any]) -> None:
 GUARDS: dict[tuple[str, str], Guard] = {
     ("SubtensorModule", "set_weights"): _weights,
     ("SubtensorModule", "set_mechanism_weights"): _weights,
+    ("SubtensorModule", "commit_timelocked_mechanism_weights"): commit_reveal.check_commit,
     ("SubtensorModule", "serve_axon"): registration.check_axon,
     ("SubtensorModule", "serve_prometheus"): registration.check_prometheus,
     ("SubtensorModule", "decrease_take"): takes.check_take,

@@ -87,11 +87,10 @@ class BlockBuilder:
         phase = self._phase()
         payer = fee_payer(self.state, extrinsic)
         fee = check_payment(self.state, extrinsic)
-        check_guards(_context(self.state, self.params, self.number, extrinsic), extrinsic)
+        check_guards(self._context(extrinsic), extrinsic)
         balances.destroy(self.state, payer, fee)
         balances.set_account(self.state, extrinsic.signer, nonce=extrinsic.nonce + 1)
-        context = _context(self.state, self.params, self.number, extrinsic)
-        context.pulses = self.pulses
+        context = self._context(extrinsic)
         savepoint = self.state.savepoint()
         outcome: tuple[str, str, Any]
         try:
@@ -117,6 +116,9 @@ class BlockBuilder:
         )
         self.extrinsics.append("0x" + extrinsic.raw.hex())
 
+    def _context(self, extrinsic: Extrinsic) -> Context:
+        return _context(self.state, self.params, self.number, extrinsic, self.pulses)
+
     def _phase(self) -> Any:
         return {"ApplyExtrinsic": len(self.extrinsics)}
 
@@ -127,8 +129,17 @@ class BlockBuilder:
         ]
 
 
-def _context(state: State, params: DevnetParams, number: int, extrinsic: Extrinsic) -> Context:
-    return Context(state, params, number, signer=extrinsic.signer, call_data=extrinsic.call_data)
+def _context(
+    state: State, params: DevnetParams, number: int, extrinsic: Extrinsic, pulses: PulseSource
+) -> Context:
+    return Context(
+        state,
+        params,
+        number,
+        signer=extrinsic.signer,
+        call_data=extrinsic.call_data,
+        pulses=pulses,
+    )
 
 
 def dispatch(context: Context, pallet: str, function: str, arguments: dict[str, Any]) -> None:
@@ -179,14 +190,16 @@ def check_payment(reader: Reader, extrinsic: Extrinsic) -> int:
     return fee
 
 
-def check_validity(state: State, params: DevnetParams, number: int, extrinsic: Extrinsic) -> None:
+def check_validity(
+    state: State, params: DevnetParams, number: int, extrinsic: Extrinsic, pulses: PulseSource
+) -> None:
     """What the pool asks beyond signature and nonce, for inclusion at block `number`.
 
     Raises InvalidTransactionError.
     """
     check_known(extrinsic)
     check_payment(state, extrinsic)
-    check_guards(_context(state, params, number, extrinsic), extrinsic)
+    check_guards(_context(state, params, number, extrinsic, pulses), extrinsic)
 
 
 def check_known(extrinsic: Extrinsic) -> None:

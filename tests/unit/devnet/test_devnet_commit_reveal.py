@@ -285,7 +285,7 @@ async def test_commits_are_refused_by_the_chains_own_names(client: bt.Client, ne
     assert blocked == "DynamicTempoBlockedByCommitReveal"
     threshold = calls.AdminUtils.sudo_set_stake_threshold(1_000 * TAO)
     await send(client, calls.Sudo.sudo(call=await client.compose(threshold)), OWNER)
-    assert await refusal(client, raw_commit(netuid), VALIDATOR) == "NotEnoughStakeToSetWeights"
+    assert await refusal(client, raw_commit(netuid), VALIDATOR) == "StakeAmountTooLow"
 
 
 async def test_commit_reveal_is_off_until_the_owner_switches_it_on(
