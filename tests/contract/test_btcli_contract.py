@@ -195,10 +195,11 @@ async def _still(btcli: Btcli, client: bt.Client, netuid: int) -> None:
 
 async def _read_subnet(btcli: Btcli, client: bt.Client, netuid: int) -> None:
     where = ("--netuid", netuid)
-    listed, shown, rules, status, burn = await asyncio.gather(
+    listed, shown, rules, settable, status, burn = await asyncio.gather(
         btcli.ok("subnets", "list"),
         btcli.ok("subnets", "show", netuid),
         btcli.ok("query", "subnet-hyperparameters", *where),
+        btcli.ok("sudo", "get", *where),
         btcli.ok("query", "epoch-status", *where),
         btcli.ok("query", "burn", *where),
     )
@@ -208,6 +209,7 @@ async def _read_subnet(btcli: Btcli, client: bt.Client, netuid: int) -> None:
     assert shown["owner_coldkey"] == btcli.cold["owner"]
     assert shown["owner_hotkey"] == btcli.hot["owner"] and shown["neurons"] == 3
     assert rules == await client.read("subnet_hyperparameters", netuid=netuid)
+    assert settable.items() >= rules.items() and settable["owner_immune_neuron_limit"] == 1
     expected = await client.read("epoch_status", netuid=netuid)
     steady = ("tempo", "epoch_index", "last_epoch_block", "next_epoch_start_block")
     assert {name: status[name] for name in steady} == {name: expected[name] for name in steady}
