@@ -28,6 +28,7 @@ QUERY_BYTES_MAX = 4 << 20
 CALL_BYTES_MAX = 16 << 10
 BATCH_REQUESTS_MAX = 256
 SUBSCRIPTIONS_MAX = 128
+LAST_STATUSES = frozenset({"finalized", "usurped", "invalid", "dropped"})
 ANSWERS_KEPT_MAX = 64
 _SHORT_BYTES = 64
 NODE_NAME = "Assay devnet"
@@ -292,6 +293,8 @@ class Rpc:
         def watch(status: Any) -> None:
             if subscription in session.watches:
                 session.send(_update("author_extrinsicUpdate", subscription, status))
+                if _is_last(status):
+                    session.watches.discard(subscription)
 
         session.watches.add(subscription)
         try:
@@ -331,6 +334,12 @@ class Rpc:
         for session in list(self._open.values()):
             for subscription, method in list(session.heads.items()):
                 session.send(_update(method, subscription, header))
+
+
+def _is_last(status: Any) -> bool:
+    """Whether nothing follows: the subscription is over without the client's word."""
+    name = status if isinstance(status, str) else next(iter(status))
+    return name in LAST_STATUSES
 
 
 def _header(block: Block) -> dict[str, Any]:

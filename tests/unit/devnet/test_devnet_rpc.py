@@ -4,11 +4,13 @@ import json
 from typing import Any
 
 import pytest
+from bittensor.sp_core import Keypair
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from subnet.devnet.chain import Chain
-from subnet.devnet.rpc import Rpc, Session
+from subnet.devnet.rpc import SUBSCRIPTIONS_MAX, Rpc, Session
+from subnet.devnet.signing import sign_extrinsic
 
 
 class Wire:
@@ -86,6 +88,20 @@ def test_subscriptions_of_a_connection_are_bounded(wire: Wire) -> None:
     for _ in range(200):
         last = wire.call("chain_subscribeNewHeads")
     assert "Too many" in last["error"]["message"]
+
+
+def test_a_watched_extrinsic_takes_no_room_once_its_fate_is_told(wire: Wire, chain: Chain) -> None:
+    alice = Keypair.create_from_uri("//Alice")
+    heard = []
+    for nonce in range(2 * SUBSCRIPTIONS_MAX):
+        call = chain.metadata.codec.compose_call(
+            "Balances", "transfer_keep_alive", {"dest": alice.ss58_address, "value": 1}
+        )
+        signed = sign_extrinsic(chain.metadata, chain.genesis_hash, alice, bytes(call), nonce=nonce)
+        wire.call("author_submitAndWatchExtrinsic", "0x" + signed.hex())
+        chain.produce(chain.head.timestamp_ms + 1)
+        heard += [answer["params"]["result"] for answer in wire.answers if "params" in answer]
+    assert sum("finalized" in status for status in heard) == 2 * SUBSCRIPTIONS_MAX
 
 
 def test_a_closed_session_hears_no_more(wire: Wire, chain: Chain) -> None:
