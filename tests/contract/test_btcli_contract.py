@@ -101,6 +101,10 @@ async def test_people_run_a_subnet_with_btcli_alone(btcli: Btcli) -> None:
         await _still(btcli, client, netuid)
         await _read_subnet(btcli, client, netuid)
         await _read_neurons(btcli, client, netuid)
+        await _tune(btcli, client, netuid)
+        await _bond(btcli, client, netuid)
+        await _weigh_in_the_second_mechanism(btcli, client, netuid)
+        await _seal(btcli, client, netuid)
 
 
 async def _transfer_and_balance(btcli: Btcli, client: bt.Client) -> None:
@@ -249,6 +253,67 @@ async def _read_neurons(btcli: Btcli, client: bt.Client, netuid: int) -> None:
     await btcli.ok("tx", "reset-axon", *where, wallet="miner")
     record = await client.query(("SubtensorModule", "Axons"), [netuid, btcli.hot["miner"]])
     assert (record["ip"], record["port"]) == (0, 1)
+
+
+async def _tune(btcli: Btcli, client: bt.Client, netuid: int) -> None:
+    """The owner's other parameters, and those that only root sets."""
+    changes = {
+        "liquid_alpha_enabled": 1,
+        "min_burn": 0.25,
+        "max_allowed_uids": 128,
+        "collateral_lock_share": 0.5,
+        "collateral_drain_ratio": 0.5,
+    }
+    for name, value in changes.items():
+        await btcli.ok("sudo", "set", "--netuid", netuid, "--name", name, "--value", value)
+    where = ("--netuid", netuid)
+    read, shown = await asyncio.gather(
+        client.read("subnet_hyperparameters", netuid=netuid),
+        btcli.ok("sudo", "get", *where),
+    )
+    assert read["liquid_alpha_enabled"] is True and read["max_allowed_uids"] == 128
+    assert read["min_burn"] == 10**9 // 4
+    assert shown["collateral_lock_share"] == pytest.approx(65_535 / 2, abs=1)
+
+
+async def _bond(btcli: Btcli, client: bt.Client, netuid: int) -> None:
+    where = ("misc", "collateral")
+    at = ("--netuid", netuid)
+    await btcli.ok(*where, "add", *at, "--amount", 2, wallet="miner")
+    await btcli.ok(*where, "set-min", *at, "--amount", 3, wallet="miner")
+    shown = await btcli.ok(*where, "show", *at, wallet="miner")
+    held = shown["collateral"]
+    assert held["locked_alpha"].startswith("2.0") and held["min_locked_alpha"].startswith("3.0")
+    assert held["shortfall_alpha"].startswith("1.0") and held["drain_ratio"] == 0.5
+    row = (await client.subnets.metagraph(netuid)).by_hotkey(btcli.hot["miner"])
+    assert (row.collateral_locked.rao, row.collateral_min.rao) == (2 * 10**9, 3 * 10**9)
+
+
+async def _weigh_in_the_second_mechanism(btcli: Btcli, client: bt.Client, netuid: int) -> None:
+    await btcli.ok("tx", "set-mechanism-count", "--netuid", netuid, "--mechanism-count", 2)
+    graph = await client.subnets.metagraph(netuid)
+    miner, validator = (graph.by_hotkey(btcli.hot[name]).uid for name in ("miner", "validator"))
+    where = ("--netuid", netuid, "--mechid", 1)
+    weigh = ("weights", "set", *where, "--uids", miner, "--weights", "1")
+    await btcli.ok(*weigh, wallet="validator")
+    counted, weights = await asyncio.gather(
+        btcli.ok("sudo", "mechanisms", "count", "--netuid", netuid),
+        btcli.ok("query", "weights", *where),
+    )
+    assert counted["mechanism_count"] == 2
+    assert weights == {str(validator): {str(miner): 1.0}}
+
+
+async def _seal(btcli: Btcli, client: bt.Client, netuid: int) -> None:
+    """With commit-reveal on, the same command commits instead."""
+    name = ("--name", "commit_reveal_weights_enabled", "--value", 1)
+    await btcli.ok("sudo", "set", "--netuid", netuid, *name)
+    weigh = ("weights", "set", "--netuid", netuid, "--uids", 0, "--weights", "1")
+    await btcli.ok(*weigh, wallet="validator")
+    waiting = await btcli.ok("query", "timelocked-weight-commits", "--netuid", netuid)
+    (commits,) = waiting.values()
+    assert [one["hotkey"] for one in commits] == [btcli.hot["validator"]]
+    assert commits[0]["reveal_round"] > 0 and commits[0]["commit_block"] > 0
 
 
 def _uid(graph: dict[str, Any], hotkey: str) -> int:
