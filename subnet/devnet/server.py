@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from subnet.devnet.chain import Chain
 from subnet.devnet.connections import listen
@@ -46,15 +47,24 @@ async def run_devnet(
             bound = next(iter(server.sockets)).getsockname()[1]
             if on_listening:
                 on_listening(f"ws://{host}:{bound}")
-            follower = asyncio.create_task(follow_drand(chain.state, pulses, drand_urls))
-            try:
-                await _produce(chain, stop)
-            finally:
-                follower.cancel()
-                with suppress(asyncio.CancelledError):
-                    await follower
+            await _run_until_one_ends(
+                _produce(chain, stop), follow_drand(chain.state, pulses, drand_urls)
+            )
     finally:
         chain.close()
+
+
+async def _run_until_one_ends(*loops: Coroutine[Any, Any, None]) -> None:
+    """A loop that fails takes the node along: none goes on without the others."""
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
 
 
 async def _produce(chain: Chain, stop: asyncio.Event) -> None:
