@@ -25,7 +25,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import bittensor as bt
 from bittensor.sp_core import Keypair
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from websockets.asyncio.client import connect
@@ -38,6 +37,7 @@ from subnet.devnet.params import DevnetParams
 from subnet.devnet.registration import append_neuron
 from subnet.devnet.signing import sign_extrinsic
 from subnet.devnet.staking import credit
+from subnet.edge.sdk_client import connected, sdk_client
 
 ROOT = Path(__file__).parents[1]
 CLIENTS, NEURONS, VALIDATORS, TARGETS_PER_VALIDATOR = 16, 256, 64, 128
@@ -159,7 +159,7 @@ def read_metagraphs(
 
     async def one(number: int) -> list[float]:
         times: list[float] = []
-        async with bt.Client(endpoint, fallback_endpoints=[], archive_endpoints=[]) as client:
+        async with connected(sdk_client(endpoint)) as client:
             await client.subnets.metagraph(NETUID)
             for turn in range(count):
                 due = start + READ_PERIOD_SECONDS * (turn + spread * number / CLIENTS)

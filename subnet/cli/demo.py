@@ -67,7 +67,8 @@ def run_demo(options: DemoOptions) -> None:
     """Run it; Ctrl-C ends it early and cleanly. Raises UsageError for what the user can mend."""
     _assert_usable(options)
     view = DemoView()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # The event loop turns Ctrl-C, and that alone, into a cancellation that cleans up.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with _take_folder(options.folder):
             asyncio.run(_run(options, view))

@@ -13,6 +13,7 @@ from typing import Any, Final
 import bittensor as bt
 from bittensor.keyfiles import Keypair
 
+from subnet.edge.sdk_client import connected, sdk_client
 from subnet.ports import ChainError
 
 FAUCET_URI: Final = "//Alice"
@@ -52,7 +53,7 @@ async def set_up_subnet(
     names = ["owner", "validator", *miner_names]
     wallets = {name: create_wallet(wallet_path, name) for name in names}
     report(f"created {len(wallets)} wallets")
-    async with _client(url) as client:
+    async with connected(sdk_client(url)) as client:
         faucet = DevKeys(FAUCET_URI)
         for name, wallet in wallets.items():
             amount = OWNER_TAO if name == "owner" else NEURON_TAO
@@ -70,11 +71,12 @@ async def set_up_subnet(
     report("registered the validator and the miners (MEV-shielded)")
     validator = wallets["validator"]
     validator_hotkey = validator.hotkeypub.ss58_address
-    async with _client(url) as client:
+    async with connected(sdk_client(url)) as client:
         stake = bt.AddStake(validator_hotkey, netuid, bt.tao(VALIDATOR_STAKE_TAO))
         await _execute(client, stake, validator)
         left = await client.balances.get(validator.coldkeypub.ss58_address)
         rules = await client.subnets.subnet_hyperparameters(netuid)
+        assert rules is not None, "the subnet was registered a moment ago"
     report(f"staked {VALIDATOR_STAKE_TAO} TAO on the validator ({left} left)")
     report(f"the subnet's epoch is {rules['tempo']} blocks; the first one brings the permit")
     hotkeys = tuple(wallets[name].hotkeypub.ss58_address for name in miner_names)
@@ -93,14 +95,12 @@ async def _each(url: str, actions: Sequence[tuple[Any, Any]]) -> None:
     """Run actions of different accounts side by side, a connection each: nonces are per client."""
 
     async def run(intent: Any, wallet: Any) -> None:
-        async with _client(url) as client:
+        async with connected(sdk_client(url)) as client:
             await _execute(client, intent, wallet)
 
-    await asyncio.gather(*(run(intent, wallet) for intent, wallet in actions))
-
-
-def _client(url: str) -> Any:
-    return bt.Client(url, fallback_endpoints=[], archive_endpoints=[])
+    async with asyncio.TaskGroup() as group:
+        for intent, wallet in actions:
+            group.create_task(run(intent, wallet))
 
 
 async def _execute(client: Any, intent: Any, wallet: Any) -> Any:
@@ -109,7 +109,8 @@ async def _execute(client: Any, intent: Any, wallet: Any) -> Any:
 
 async def _chain_call(call: Callable[[], Awaitable[Any]], what: str) -> Any:
     try:
-        result = await asyncio.wait_for(call(), CONNECT_SECONDS_MAX)
+        async with asyncio.timeout(CONNECT_SECONDS_MAX):
+            result = await call()
     except bt.BittensorError as error:
         raise ChainError(f"cannot {what}: {error}") from error
     except TimeoutError as error:

@@ -8,7 +8,6 @@ submission in parallel would leave out of step.
 
 import asyncio
 import ipaddress
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Self, TypeVar
 
@@ -16,10 +15,10 @@ import bittensor as bt
 from bittensor._transport.errors import SubstrateRequestException
 
 from subnet.config import ChainSettings, ConfigError
+from subnet.edge.sdk_client import close_client, sdk_client
 from subnet.ports import ChainError, Endpoint, Metagraph, Neuron
 
 COMMITMENT_BYTES_MAX: Final = 128
-CLOSE_TIMEOUT_SECONDS: Final = 5.0
 WRITE_RETRIES: Final = 2
 """Resubmissions after a rejection by the pool that passes by itself, such as a nonce race."""
 
@@ -34,7 +33,6 @@ _WORLD = (
 )
 """What the SDK raises when the chain fails or answers with something else than it should."""
 
-_log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Dial = Callable[[], Awaitable[Any]]
 
@@ -67,7 +65,7 @@ class BittensorChain:
         """Drop the connection."""
         client, self._client = self._client, None
         if client is not None:
-            await _close(client)
+            await close_client(client)
 
     async def block_number(self) -> int:
         """The best block."""
@@ -242,28 +240,18 @@ class BittensorChain:
             return self._client
 
     async def _dial_network(self) -> Any:
-        network = self._settings.network
-        only: list[str] | None = [] if "://" in network else None
-        client = bt.Client(network, fallback_endpoints=only, archive_endpoints=only)
+        client = sdk_client(self._settings.network)
         try:
             return await client.connect()
         except BaseException:
-            await _close(client)
+            await close_client(client)
             raise
 
     async def _drop(self, client: Any) -> None:
         """Forget a connection that failed, unless another call already replaced it."""
         if client is not None and client is self._client:
             self._client = None
-            await _close(client)
-
-
-async def _close(client: Any) -> None:
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-            await client.close()
-    except _WORLD as error:
-        _log.debug("closing the chain connection failed: %s", error)
+            await close_client(client)
 
 
 def _neuron(row: bt.MetagraphNeuron) -> Neuron:

@@ -6,8 +6,8 @@ block time or price. `//Alice` has money and is root, as on a devnet and a local
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,10 +15,11 @@ import bittensor as bt
 from bittensor import calls
 from bittensor.sp_core import Keypair
 
+from subnet.edge.sdk_client import connected
+
 TAO = 10**9
 TEMPO = 10
 LOOP_TURNS_PER_BLOCK = 20
-CLOSE_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -44,19 +45,9 @@ class ChainUnderTest:
     timeout_seconds: float
     make_block: Callable[[], None] | None = None
 
-    @asynccontextmanager
-    async def connected(self) -> AsyncIterator[bt.Client]:
+    def connected(self) -> AbstractAsyncContextManager[bt.Client]:
         """A client that is open for as long as the block lasts."""
-        client = self.open_client()
-        await client.connect()
-        try:
-            yield client
-        finally:
-            closing = asyncio.ensure_future(client.close())
-            # The SDK's close waits for ever where a frame comes at the same moment, since Python
-            # 3.11's `wait_for` then drops the cancellation; cancelling the wait passes it on again.
-            while not (await asyncio.wait({closing}, timeout=CLOSE_SECONDS))[0]:
-                closing.cancel()
+        return connected(self.open_client())
 
     @property
     def root(self) -> Wallet:

@@ -19,6 +19,7 @@ from subnet.devnet.chain import Chain
 from subnet.devnet.inprocess import DevnetSubstrate
 from subnet.devnet.params import DevnetParams
 from subnet.devnet.server import run_devnet
+from subnet.edge.sdk_client import sdk_client
 from tests.contract.chains import TEMPO, ChainUnderTest
 
 FAST = DevnetParams(block_time_seconds=0.05, tempo_blocks=TEMPO)
@@ -84,10 +85,6 @@ def devnet_in_thread() -> Callable[..., AbstractContextManager[str]]:
     return _devnet_in_thread
 
 
-def _client(endpoint: str) -> bt.Client:
-    return bt.Client(endpoint, fallback_endpoints=[], archive_endpoints=[])
-
-
 @contextmanager
 def _chain_in_process(path: Path) -> Iterator[ChainUnderTest]:
     chain = Chain(path, FAST, GENESIS_MS)
@@ -108,13 +105,13 @@ def chain(
     path = tmp_path_factory.mktemp("chain") / "chain.sqlite"
     if request.param == "wire":
         with _devnet_in_thread(path) as url:
-            yield ChainUnderTest(lambda: _client(url), "devnet", DEVNET_WAIT_SECONDS)
+            yield ChainUnderTest(lambda: sdk_client(url), "devnet", DEVNET_WAIT_SECONDS)
     elif request.param == "in process":
         with _chain_in_process(path) as chain:
             yield chain
     else:
         run = f"{time.time_ns()}"
-        yield ChainUnderTest(lambda: _client(REAL_CHAIN), run, REAL_WAIT_SECONDS)
+        yield ChainUnderTest(lambda: sdk_client(REAL_CHAIN), run, REAL_WAIT_SECONDS)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from bittensor.sp_core import Keypair
 
 from subnet.config import ChainSettings
 from subnet.edge.bittensor_chain import BittensorChain
+from subnet.edge.sdk_client import connected, sdk_client
 from subnet.ports import ChainError, Endpoint
 
 pytestmark = pytest.mark.timeout(60)
@@ -33,12 +34,12 @@ def endpoint(devnet_in_thread, tmp_path_factory):
 @pytest.fixture(scope="module")
 def netuid(endpoint):
     async def set_up():
-        async with bt.Client(endpoint, fallback_endpoints=[], archive_endpoints=[]) as client:
+        async with connected(sdk_client(endpoint)) as client:
             hot = OWNER.hotkey.ss58_address
             done = await client.execute(bt.RegisterSubnet(hotkey_ss58=hot), OWNER)
             number = int(done.data["netuid"])
             await client.execute(bt.AddStake(hotkey_ss58=hot, netuid=number, amount_tao=100), OWNER)
-        async with bt.Client(endpoint, fallback_endpoints=[], archive_endpoints=[]) as client:
+        async with connected(sdk_client(endpoint)) as client:
             hot = MINER.hotkey.ss58_address
             await client.execute(bt.BurnedRegister(netuid=number, hotkey_ss58=hot), MINER)
         return number

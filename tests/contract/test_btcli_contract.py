@@ -13,6 +13,7 @@ import pytest
 from bittensor.sp_core import Keypair
 
 from subnet.devnet.params import DevnetParams
+from subnet.edge.sdk_client import connected, sdk_client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 BTCLI = Path(sys.executable).with_name("btcli")
@@ -89,7 +90,7 @@ def btcli(devnet_in_thread: Any, tmp_path: Path) -> Iterator[Btcli]:
 
 
 async def test_people_run_a_subnet_with_btcli_alone(btcli: Btcli) -> None:
-    async with bt.Client(btcli.url, fallback_endpoints=[], archive_endpoints=[]) as client:
+    async with connected(sdk_client(btcli.url)) as client:
         for name in ("owner", "validator"):
             done = await client.execute(bt.Transfer(btcli.cold[name], bt.tao(2_000)), Faucet)
             assert done.success

@@ -7,6 +7,7 @@ import pytest
 from bittensor.sp_core import Keypair
 
 from subnet.devnet.params import DevnetParams
+from subnet.edge.sdk_client import connected, sdk_client
 
 pytestmark = pytest.mark.timeout(60)
 TAO = 10**9
@@ -36,7 +37,7 @@ def endpoint(devnet_in_thread, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 async def client(endpoint: str) -> AsyncIterator[bt.Client]:
-    async with bt.Client(endpoint, fallback_endpoints=[], archive_endpoints=[]) as opened:
+    async with connected(sdk_client(endpoint)) as opened:
         yield opened
 
 

@@ -11,14 +11,11 @@ import bittensor as bt
 import pytest
 from bittensor import calls
 
+from subnet.edge.sdk_client import connected, sdk_client
 from tests.contract.chains import TAO, Wallet, must, succeed
 
 pytestmark = pytest.mark.timeout(60)
 OWNER = Wallet("//Alice")
-
-
-def open_client(endpoint: str) -> bt.Client:
-    return bt.Client(endpoint, fallback_endpoints=[], archive_endpoints=[])
 
 
 @pytest.fixture
@@ -53,7 +50,7 @@ async def test_the_chain_goes_on_where_kill_9_stopped_it(tmp_path: Path) -> None
     path = tmp_path / "chain.sqlite"
     process, url = start_process(path)
     try:
-        async with open_client(url) as client:
+        async with connected(sdk_client(url)) as client:
             opened = await succeed(client, bt.RegisterSubnet(hotkey_ss58=OWNER.hot), OWNER)
             netuid = int(opened.data["netuid"])
             await must(client, stake_call(netuid, 7), OWNER)
@@ -64,7 +61,7 @@ async def test_the_chain_goes_on_where_kill_9_stopped_it(tmp_path: Path) -> None
         end(process, signal.SIGKILL)
     process, url = start_process(path)
     try:
-        async with open_client(url) as client:
+        async with connected(sdk_client(url)) as client:
             assert await client._substrate.block_hash(block) == block_hash
             assert await client.subnets.metagraph(netuid, block=block) == graph
             assert (await client.wait_for_block(timeout=10)).number > block

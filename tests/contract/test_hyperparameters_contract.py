@@ -7,6 +7,8 @@ import pytest
 from bittensor import calls
 from bittensor.sp_core import Keypair
 
+from subnet.edge.sdk_client import connected, sdk_client
+
 pytestmark = pytest.mark.timeout(60)
 TAO = 10**9
 ONE = 1 << 64
@@ -65,7 +67,7 @@ def endpoint(devnet_in_thread, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 async def client(endpoint: str) -> AsyncIterator[bt.Client]:
-    async with bt.Client(endpoint, fallback_endpoints=[], archive_endpoints=[]) as opened:
+    async with connected(sdk_client(endpoint)) as opened:
         yield opened
 
 

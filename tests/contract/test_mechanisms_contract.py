@@ -6,6 +6,8 @@ import bittensor as bt
 import pytest
 from bittensor.sp_core import Keypair
 
+from subnet.edge.sdk_client import connected, sdk_client
+
 pytestmark = pytest.mark.timeout(60)
 
 
@@ -26,7 +28,7 @@ async def test_a_commit_is_accepted_and_shown_for_each_mechanism(
     devnet_in_thread, tmp_path: Path
 ) -> None:
     with devnet_in_thread(tmp_path / "chain.sqlite") as url:
-        async with bt.Client(url, fallback_endpoints=[], archive_endpoints=[]) as client:
+        async with connected(sdk_client(url)) as client:
             opened = await client.execute(bt.RegisterSubnet(hotkey_ss58=OWNER.hot), OWNER)
             netuid = int(opened.data["netuid"])
             for intent, wallet in (
