@@ -14,7 +14,7 @@ from subnet.devnet import connections
 from subnet.devnet.connections import CONNECTIONS_MAX, FRAME_BYTES_MAX
 
 pytestmark = pytest.mark.timeout(60)
-IDLE = CONNECTIONS_MAX + 60
+IDLE = 3_000
 
 
 @pytest.fixture

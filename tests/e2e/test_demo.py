@@ -76,20 +76,22 @@ def test_honest_miners_share_the_incentive_and_cheats_end_with_nothing(tmp_path:
 
 
 def test_with_the_margin_check_off_the_cheats_earn(tmp_path: Path) -> None:
-    report, _ = run(tmp_path / "demo", "--no-verifier", "--deal", "honest,weaker,foreign-seed")
+    report, _ = run(
+        tmp_path / "demo", "--no-verifier", "--epochs", "1", "--deal", "honest,weaker,foreign-seed"
+    )
 
     for miner in report["miners"]:
         assert miner["incentive"] > 0.2 and miner["emission_rao"] > 0, miner
 
 
 def test_when_all_are_honest_all_earn_alike(tmp_path: Path) -> None:
-    report, _ = run(tmp_path / "demo", "--deal", "honest,honest")
+    report, _ = run(tmp_path / "demo", "--deal", "honest,honest", "--epochs", "1")
 
     assert [miner["incentive"] for miner in report["miners"]] == pytest.approx([0.5, 0.5], abs=0.1)
 
 
 def test_when_all_cheat_nobody_earns_and_nobody_is_trusted_with_the_prompt(tmp_path: Path) -> None:
-    report, _ = run(tmp_path / "demo", "--deal", "weaker,foreign-seed")
+    report, _ = run(tmp_path / "demo", "--deal", "weaker,foreign-seed", "--epochs", "1")
 
     for miner in report["miners"]:
         assert miner["incentive"] == 0 and miner["score"] == 0 and miner["integrity"] == 0, miner
