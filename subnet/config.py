@@ -121,8 +121,8 @@ class ValidatorSettings(Section):
     pending_audits_max: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
     """Answers that may wait for the referee; at the limit nobody is asked until it has caught up.
     """
-    referee_batch_tokens_max: Annotated[int, Field(ge=64, le=10_000_000)] = 16_384
-    """Memory bound of one referee pass: about 4 * vocabulary bytes a token."""
+    referee_batch_tokens_max: Annotated[int, Field(ge=64, le=10_000_000)] = 2_048
+    """Memory bound of one referee pass. More is slower on a CPU, whose cache it leaves."""
     referee_threads: Annotated[int, Field(ge=1, le=256)] = 1
     referee_device: str = "cpu"
     """Where the referee computes, as torch names it: `cpu`, `cuda`, `cuda:1`."""

@@ -24,9 +24,12 @@ from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.margin import MARGIN_CAP_LOGITS, margins, seeded_choice
 from subnet.core.verification.noise import position_of, seed_prefix
 from subnet.core.verification.support import SamplingRows
+from subnet.edge.wide_linear import widen
 
 _LOGITS_IN_FLIGHT: Final = 8_000_000
 """Logits computed at once: 32 MB in fp32."""
+_GPU_LOGITS_IN_FLIGHT: Final = 128_000_000
+"""512 MB: fewer positions at once would read the output layer too often."""
 _RESHAPED_LOGITS: Final = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
@@ -43,7 +46,7 @@ class TorchReferee:
         *,
         dtype: str,
         slack_logits: float,
-        batch_tokens_max: int = 8192,
+        batch_tokens_max: int = 2048,
         threads: int = 1,
         device: str = "cpu",
     ) -> None:
@@ -69,6 +72,7 @@ class TorchReferee:
         if reshaped:
             raise UnsupportedModelError(f"{model_dir}: {', '.join(reshaped)} is not replayed")
         model.eval().to(device)
+        widen(model)
         self._decoder: Any = model.get_decoder()
         self._head: Any = model.get_output_embeddings()
         self._vocab_size = int(self._head.weight.shape[0])
@@ -153,7 +157,8 @@ class TorchReferee:
         self, hidden: torch.Tensor, claimed: npt.NDArray[np.int64], rows: SamplingRows
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Margin and raw log-probability [n] of each claimed token, chunk by chunk."""
-        step = max(1, _LOGITS_IN_FLIGHT // self._vocab_size)
+        at_once = _LOGITS_IN_FLIGHT if hidden.device.type == "cpu" else _GPU_LOGITS_IN_FLIGHT
+        step = max(1, at_once // self._vocab_size)
         margin = np.empty(len(claimed))
         logprob = np.empty(len(claimed))
         for start in range(0, len(claimed), step):
