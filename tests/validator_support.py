@@ -23,6 +23,7 @@ from subnet.core.verification.calibration import (
     Provenance,
 )
 from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.gaps import GapTable
 from subnet.edge.validator_store import Rules, SqliteValidatorStore
 from subnet.ports import (
     ChainError,
@@ -367,6 +368,7 @@ def make_table() -> CalibrationTable:
         context_tokens_max=2048,
         params=CalibrationParams(),
         bands=bands,
+        gaps=GapTable(edges_nats={}, cells=()),
         held_out=None,
         provenance=provenance,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from subnet.cli.exits import UsageError
+from subnet.cli.lab_verify import verify
 from subnet.cli.miner_options import (
     ConfigOption,
     HostOption,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from subnet.edge.release_files import ReleaseFiles
 
 app = typer.Typer(help="Cheating miners, to test the verifier with.", no_args_is_help=True)
+app.command()(verify)
 
 
 @app.callback()

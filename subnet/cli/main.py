@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from subnet.cli import devnet, lab, status
+from subnet.cli import calibrate, devnet, lab, status
 from subnet.cli.exits import run_process
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +71,7 @@ def demo(
     )
 
 
+app.command()(calibrate.calibrate)
 app.command()(devnet.devnet)
 app.command()(status.status)
 

@@ -88,7 +88,7 @@ def run_validator(settings: Settings, prompts: Sequence[str] = ()) -> None:
 def load_calibration(settings: Settings, files: ReleaseFiles) -> CalibrationTable:
     """The verifier's table of the release. Raises ConfigError."""
     path = settings.release.calibration or files.folder / CALIBRATION_FILE
-    how = "measure one with scripts/calibrate.py, or name one with release.calibration"
+    how = "measure one with assay calibrate, or name one with release.calibration"
     try:
         table = CalibrationTable.model_validate_json(path.read_text())
     except OSError as error:
@@ -134,7 +134,7 @@ def assert_judgeable(
         raise ConfigError(
             f"benchmarks of tier {settings.draws.tier} take {longest} tokens with their answers; "
             f"{release.model} and its calibration cover {context_max}: measure a longer table with "
-            "scripts/calibrate.py, or lower draws.tier"
+            "assay calibrate, or lower draws.tier"
         )
     answer_max = max(task.max_tokens for task in tasks)
     for prompt in prompts:

@@ -12,9 +12,17 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from subnet.core.verification.calibration import CalibrationTable, bucket_counts
+from subnet.core.verification.bounds import Reading, bucket_counts
+from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
-from subnet.core.verification.evidence import EvidenceParams, fresh_state, update, warn
+from subnet.core.verification.evidence import (
+    Channel,
+    EvidenceParams,
+    Readings,
+    fresh_state,
+    update,
+    warn,
+)
 
 PPM = 1_000_000
 Ppm = Annotated[int, Field(ge=0, le=PPM)]
@@ -53,16 +61,22 @@ def audit_draw_ppm(response_digest: str, block_hash: bytes, secret: bytes) -> in
     return int.from_bytes(hashlib.sha256(message).digest()[:8], "big") * PPM >> 64
 
 
-def audited_counts(
-    claim: Claim, score: ClaimScore, table: CalibrationTable
-) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
-    """(tokens per margin bucket, honest bound per bucket); None if the table does not cover it."""
+def readings(claim: Claim, score: ClaimScore, table: CalibrationTable) -> Readings | None:
+    """What each channel saw in one answer; None if the table does not cover the request.
+
+    An answer without log-probabilities, or of a length and temperature that has no honest gaps on
+    record, is read by its margins alone.
+    """
     bounds = table.bounds(
         claim.temperature_milli,
         claim.top_p_milli,
         len(claim.prompt_token_ids) + len(claim.output_token_ids),
     )
-    return None if bounds is None else (bucket_counts(score.margins, table.edges_logits), bounds)
+    if bounds is None:
+        return None
+    found = {Channel.MARGIN: Reading(bucket_counts(score.margins, table.edges_logits), bounds)}
+    gap = table.gaps.reading(score.logprob_gaps, claim.temperature_milli)
+    return found if gap is None else {**found, Channel.LOGPROB: gap}
 
 
 def is_referee_sound(
@@ -79,9 +93,9 @@ def is_referee_sound(
     def is_warned(answers: Sequence[tuple[Claim, ClaimScore]]) -> bool:
         state = fresh_state(params)
         for claim, score in answers:
-            found = audited_counts(claim, score, table)
+            found = readings(claim, score, table)
             if found is not None:
-                state = update(state, *found, params)
+                state = update(state, found, params)
         return warn(state, params)
 
     return not is_warned(honest) and is_warned(tampered)

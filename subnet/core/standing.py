@@ -4,7 +4,7 @@ Keyed by hotkey and release, never by uid, which is a slot that others inherit. 
 each observation, not with time: a miner that nobody asked keeps exactly what it had.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from protocol.errors import RejectionReason
 from subnet.core.audit import Traffic
 from subnet.core.verification.evidence import (
+    Channel,
     EvidenceParams,
     EvidenceState,
+    Readings,
     alarm,
     fresh_state,
     log_evidence,
@@ -137,11 +139,15 @@ def moved_standing(before: MinerStanding, release_digest: str) -> MinerStanding:
 
 def fitted_standing(standing: MinerStanding, evidence: EvidenceParams) -> MinerStanding:
     """The same standing, its detectors started over if they were of another mixture of bets."""
-    sizes = {len(state.log1p_evidence) for state in standing.evidence.values()}
-    if sizes == {len(evidence.bets)}:
+    wanted = _mixture(fresh_state(evidence))
+    if all(_mixture(state) == wanted for state in standing.evidence.values()):
         return standing
     states = {traffic: fresh_state(evidence) for traffic in Traffic}
     return standing.model_copy(update={"evidence": states})
+
+
+def _mixture(state: EvidenceState) -> dict[Channel, int]:
+    return {channel: len(values) for channel, values in state.log1p_evidence.items()}
 
 
 def observed(sums: Decayed, value: float, weight: float, half_life: float) -> Decayed:
@@ -249,7 +255,7 @@ def after_violation(
 def after_audit(
     standing: MinerStanding,
     traffic: Traffic,
-    found: tuple[Sequence[int], Sequence[float]] | None,
+    found: Readings | None,
     grade: float | None,
     at_ns: int,
     params: StandingParams,
@@ -257,7 +263,7 @@ def after_audit(
 ) -> MinerStanding:
     """The standing after the referee recomputed one answer.
 
-    `found` is `audit.audited_counts`, None outside the calibrated envelope. `grade` is the task's
+    `found` is `audit.readings`, None outside the calibrated envelope. `grade` is the task's
     quality in [0, 1], None for traffic without one. An alarm closes the gate and restarts the
     detector, so that what comes after is judged afresh.
     """
@@ -269,7 +275,7 @@ def after_audit(
                 "coverage": observed(standing.coverage, 0.0, 1.0, params.quality_half_life_answers),
             }
         )
-    state = update(standing.evidence[traffic], *found, evidence)
+    state = update(standing.evidence[traffic], found, evidence)
     is_alarmed, is_warned = alarm(state, evidence), warn(state, evidence)
     closure = _closure_after(standing.closure, is_warned)
     if is_alarmed:

@@ -79,6 +79,8 @@ class TorchReferee:
         self._slack_logits = slack_logits
         self._batch_tokens_max = batch_tokens_max
         self._device = device
+        at_once = _LOGITS_IN_FLIGHT if device == "cpu" else _GPU_LOGITS_IN_FLIGHT
+        self._rows_in_flight = max(1, at_once // self._vocab_size)
 
     def score(self, claims: Sequence[Claim]) -> list[ClaimScore]:
         """Margins and log-probability gaps of each claim, in the order given."""
@@ -126,7 +128,37 @@ class TorchReferee:
             start += width
 
     def _score_batch(self, claims: Sequence[Claim]) -> list[ClaimScore]:
-        counts = np.array([len(claim.output_token_ids) for claim in claims])
+        owner, positions = _places(claims)
+        claimed = np.concatenate([np.array(c.output_token_ids, np.int64) for c in claims])
+        wanted = self._hidden(claims, owner, positions)
+        rows = _sampling_rows(claims, owner, positions)
+        margin, logprob = self._against_vocabulary(wanted, claimed, rows)
+
+        cuts = np.cumsum([len(claim.output_token_ids) for claim in claims])[:-1]
+        return [
+            ClaimScore(tuple(m.tolist()), _gaps(claim, own))
+            for claim, m, own in zip(
+                claims, np.split(margin, cuts), np.split(logprob, cuts), strict=True
+            )
+        ]
+
+    def forward(self, claims: Sequence[Claim]) -> None:
+        """The bare passes of `score`, up to the logits: what scoring costs is measured by them."""
+        torch.set_num_threads(self._threads)
+        with torch.inference_mode():
+            for batch in self._batches(claims):
+                part = [claims[i] for i in batch]
+                hidden = self._hidden(part, *_places(part))
+                for start in range(0, len(hidden), self._rows_in_flight):
+                    self._head(hidden[start : start + self._rows_in_flight]).float()
+
+    def _hidden(
+        self,
+        claims: Sequence[Claim],
+        owner: npt.NDArray[np.int64],
+        positions: npt.NDArray[np.int64],
+    ) -> torch.Tensor:
+        """Last hidden states [n, width] at the positions that answers were sampled at."""
         ids = [np.array(c.prompt_token_ids + c.output_token_ids[:-1], np.int64) for c in claims]
         inputs = np.zeros((len(ids), max(map(len, ids))), np.int64)
         for row, line in zip(inputs, ids, strict=True):
@@ -135,30 +167,14 @@ class TorchReferee:
         hidden = self._decoder(
             input_ids=torch.from_numpy(inputs).to(self._device), use_cache=False
         ).last_hidden_state
-
-        owner = np.repeat(np.arange(len(claims)), counts)
-        nth = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        prompts = np.array([len(claim.prompt_token_ids) for claim in claims])
-        positions = position_of(prompts[owner], nth)
-        claimed = np.concatenate([np.array(c.output_token_ids, np.int64) for c in claims])
-        wanted = hidden[torch.from_numpy(owner), torch.from_numpy(positions)]
-        rows = _sampling_rows(claims, owner, positions)
-        margin, logprob = self._against_vocabulary(wanted, claimed, rows)
-
-        cuts = np.cumsum(counts)[:-1]
-        return [
-            ClaimScore(tuple(m.tolist()), _gaps(claim, own))
-            for claim, m, own in zip(
-                claims, np.split(margin, cuts), np.split(logprob, cuts), strict=True
-            )
-        ]
+        wanted: torch.Tensor = hidden[torch.from_numpy(owner), torch.from_numpy(positions)]
+        return wanted
 
     def _against_vocabulary(
         self, hidden: torch.Tensor, claimed: npt.NDArray[np.int64], rows: SamplingRows
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Margin and raw log-probability [n] of each claimed token, chunk by chunk."""
-        at_once = _LOGITS_IN_FLIGHT if hidden.device.type == "cpu" else _GPU_LOGITS_IN_FLIGHT
-        step = max(1, at_once // self._vocab_size)
+        step = self._rows_in_flight
         margin = np.empty(len(claimed))
         logprob = np.empty(len(claimed))
         for start in range(0, len(claimed), step):
@@ -191,6 +207,15 @@ def _best(logits: torch.Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
         return values.astype(np.float64), ids
     top = torch.topk(logits, count, dim=1)
     return top.values.double().cpu().numpy(), top.indices.cpu().numpy()
+
+
+def _places(claims: Sequence[Claim]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The claim [n] and the position [n] that each output token of a batch was sampled at."""
+    counts = np.array([len(claim.output_token_ids) for claim in claims])
+    owner = np.repeat(np.arange(len(claims)), counts)
+    nth = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    prompts = np.array([len(claim.prompt_token_ids) for claim in claims])
+    return owner, position_of(prompts[owner], nth)
 
 
 def _sampling_rows(

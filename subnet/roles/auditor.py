@@ -17,8 +17,8 @@ from subnet.core.audit import (
     Traffic,
     audit_draw_ppm,
     audit_share_ppm,
-    audited_counts,
     is_referee_sound,
+    readings,
 )
 from subnet.core.benchmark import grade
 from subnet.core.draws import draw_task, period_secret
@@ -26,6 +26,7 @@ from subnet.core.scoring import is_suspect
 from subnet.core.standing import MinerStanding, after_audit
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.evidence import Channel
 from subnet.ports import (
     AuditRecord,
     Chain,
@@ -170,7 +171,7 @@ class Auditor:
         for pending, score in zip(drawn, scores, strict=True):
             hotkey = pending.miner_hotkey
             before = changed.get(hotkey) or self._book.standing(hotkey)
-            found = audited_counts(pending.claim, score, self._table)
+            found = readings(pending.claim, score, self._table)
             family, quality = self._grade(pending)
             after = after_audit(
                 before,
@@ -189,7 +190,7 @@ class Auditor:
                     traffic=pending.traffic,
                     family=family,
                     audited_at_ns=now_ns,
-                    counts=None if found is None else found[0],
+                    counts=None if found is None else found[Channel.MARGIN].counts,
                     grade=quality,
                 )
             )

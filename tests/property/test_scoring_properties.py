@@ -23,8 +23,9 @@ from subnet.core.standing import (
     back_pressure_cost,
     fresh_standing,
 )
+from subnet.core.verification.bounds import Reading
 from subnet.core.verification.calibration import BUCKETS
-from subnet.core.verification.evidence import EvidenceParams
+from subnet.core.verification.evidence import Channel, EvidenceParams
 
 SCORING, STANDING, EVIDENCE = ScoringParams(), StandingParams(), EvidenceParams()
 P0 = (1.0,) + (0.0005,) * (BUCKETS - 1)
@@ -39,8 +40,12 @@ def fresh(hotkey="miner"):
     return fresh_standing(hotkey, DIGEST, EVIDENCE)
 
 
+def seen(counts):
+    return {Channel.MARGIN: Reading(counts, P0)}
+
+
 def audited(standing, counts=HONEST, grade=1.0, traffic=Traffic.BENCHMARK):
-    return after_audit(standing, traffic, (counts, P0), grade, 0, STANDING, EVIDENCE)
+    return after_audit(standing, traffic, seen(counts), grade, 0, STANDING, EVIDENCE)
 
 
 def scored(standing, quality=PPM, params=SCORING):
@@ -239,7 +244,15 @@ def test_a_caught_miner_comes_back_through_probation_after_a_clean_record():
     assert standing.closure is not None
     for number in range(30):
         assert standing.closure is not None, number
-        standing = after_audit(standing, Traffic.BENCHMARK, (HONEST, P0), 1.0, 0, params, EVIDENCE)
+        standing = after_audit(
+            standing,
+            Traffic.BENCHMARK,
+            seen(HONEST),
+            1.0,
+            0,
+            params,
+            EVIDENCE,
+        )
     assert standing.closure is None
     assert 0 < scored(standing) < PPM // 10
 

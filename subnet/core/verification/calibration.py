@@ -5,13 +5,20 @@ more frequent at temperature 0.1 than at 1. A request outside the measured envel
 inconclusive: nobody is accused by a table that was not made for it.
 """
 
-import math
-from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
+
+from subnet.core.verification.bounds import (
+    CalibrationParams,
+    Milli,
+    around,
+    calibrated_around,
+    honest_bounds,
+)
+from subnet.core.verification.gaps import GapTable
 
 BASE_EDGES_LOGITS: Final = (0.03, 0.1, 0.3)
 """Everything below 3 sigma is one quiet bucket: that honest numerics fill it says nothing."""
@@ -19,29 +26,12 @@ BASE_SIGMA_LOGITS: Final = 0.01
 """The numeric noise that the base edges fit; a noisier release gets them scaled up."""
 BUCKETS: Final = len(BASE_EDGES_LOGITS) + 1
 
-Milli = Annotated[int, Field(ge=0, le=2000)]
 Counts = Annotated[tuple[int, ...], Field(min_length=BUCKETS, max_length=BUCKETS)]
 Bounds = Annotated[tuple[float, ...], Field(min_length=BUCKETS, max_length=BUCKETS)]
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CalibrationParams(_Frozen):
-    """How counts become bounds."""
-
-    joint_error: float = 1e-6
-    """Probability that any bound of the table lies below the truth."""
-    safety_factor: float = 1.5
-    """On top of the confidence bound, against drift between hosts."""
-    slack_quantile: float = 0.999
-    """Border blur of the support: `slack_factor` times this quantile of the numeric noise.
-
-    A quantile, as the noise has a heavy tail: nearly none where the model is certain.
-    """
-    slack_factor: float = 2.0
-    slack_logits_min: float = 0.05
 
 
 class Band(_Frozen):
@@ -80,6 +70,10 @@ class HeldOut(_Frozen):
     max_margin_logits: float
     buckets_above_p0: int
     """(band, bucket) pairs whose held-out frequency exceeds p0; 0 is expected."""
+    gap_buckets_above_p0: int
+    """The same of (temperature, length class, bucket) triples of the second channel."""
+    mean_factor_max: float
+    """The largest mean factor e of any bet: what the bound on false accusation needs at most 1."""
     evidence_max: float
     """The largest mixture evidence that honest answers reached, all in one detector."""
     alarms: int
@@ -98,6 +92,7 @@ class CalibrationTable(_Frozen):
     """Longest prompt plus answer that was measured."""
     params: CalibrationParams
     bands: tuple[Band, ...]
+    gaps: GapTable
     held_out: HeldOut | None
     provenance: Provenance
 
@@ -111,25 +106,18 @@ class CalibrationTable(_Frozen):
         """
         if context_tokens > self.context_tokens_max:
             return None
-        temperatures = _around(temperature_milli, {band.temperature_milli for band in self.bands})
-        if temperature_milli > 0 and 0 in temperatures:
-            return None
+        temperatures = calibrated_around(
+            temperature_milli, {band.temperature_milli for band in self.bands}
+        )
         near = [band for band in self.bands if band.temperature_milli in temperatures]
         if temperature_milli == 0:
             chosen = near
         else:
-            top_ps = _around(top_p_milli, {band.top_p_milli for band in near})
+            top_ps = around(top_p_milli, {band.top_p_milli for band in near})
             chosen = [band for band in near if band.top_p_milli in top_ps]
         if not chosen:
             return None
         return tuple(max(column) for column in zip(*(band.p0 for band in chosen), strict=True))
-
-
-def _around(value: int, points: set[int]) -> set[int]:
-    """The calibrated points next to `value` on both sides; itself if calibrated; {} outside."""
-    below = [point for point in points if point <= value]
-    above = [point for point in points if point >= value]
-    return {max(below), min(above)} if below and above else set()
 
 
 def numeric_noise(gaps: npt.ArrayLike, params: CalibrationParams) -> tuple[float, float]:
@@ -145,34 +133,6 @@ def scaled_edges(sigma_logits: float) -> tuple[float, ...]:
     return tuple(edge * scale for edge in BASE_EDGES_LOGITS)
 
 
-def bucket_counts(margins: npt.ArrayLike, edges: Sequence[float]) -> tuple[int, ...]:
-    """How many margins fall into each bucket: at most edges[0], then up to each next edge."""
-    index = np.searchsorted(np.asarray(edges), np.asarray(margins, dtype=np.float64), side="left")
-    return tuple(int(count) for count in np.bincount(index, minlength=len(edges) + 1))
-
-
-def upper_bound(hits: int, trials: int, error: float) -> float:
-    """Clopper-Pearson upper bound on a probability: P(at most `hits`) is `error` there.
-
-    Solved by bisection on the logarithm of the binomial distribution function.
-    """
-    if hits >= trials:
-        return 1.0
-    ranks = np.arange(1, hits + 1)
-    choose = np.concatenate(([0.0], np.cumsum(np.log((trials - ranks + 1) / ranks))))
-    successes = np.arange(hits + 1)
-    low, high = hits / trials, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        terms = choose + successes * math.log(middle) + (trials - successes) * math.log1p(-middle)
-        peak = float(terms.max())
-        if peak + math.log(float(np.exp(terms - peak).sum())) > math.log(error):
-            low = middle
-        else:
-            high = middle
-    return high
-
-
 def fitted_band(
     temperature_milli: int,
     top_p_milli: int,
@@ -181,14 +141,9 @@ def fitted_band(
     params: CalibrationParams,
 ) -> Band:
     """One band's bounds; `bands` is how many share the table's joint error."""
-    error = params.joint_error / (bands * (len(counts) - 1))
-    trials = sum(counts)
-    bounds = (
-        min(1.0, params.safety_factor * upper_bound(hits, trials, error)) for hits in counts[1:]
-    )
     return Band(
         temperature_milli=temperature_milli,
         top_p_milli=top_p_milli,
         counts=counts,
-        p0=(1.0, *bounds),
+        p0=honest_bounds(counts, bands, params),
     )

@@ -5,24 +5,43 @@ the bets crossing c. If honest answers keep to the table, M minus the number of 
 supermartingale, so the average run to a false alarm is at least c responses, however often one
 looks. (Shin, Ramdas, Rinaldo 2023, "E-detectors".)
 
+Two channels, each with bets and a state of its own, are averaged: margins see every sampling
+cheat, log-probability gaps see rounded weights.
+
 State holds log(M + 1), which is finite, starts at 0 and survives JSON.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Self
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from functools import lru_cache
+from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from subnet.core.verification.bounds import Reading
 from subnet.core.verification.calibration import BUCKETS
+from subnet.core.verification.gaps import GAP_BUCKETS
 
 _SEVERE = (0.38, 0.03, 0.06, 0.53)
 _MEDIUM = (0.82, 0.03, 0.05, 0.10)
 _MILD = (0.965, 0.01, 0.013, 0.012)
 
 
+class Channel(StrEnum):
+    """What a referee compares."""
+
+    MARGIN = "MARGIN"
+    """Each token's margin: did the promised sampling choose it?"""
+    LOGPROB = "LOGPROB"
+    """An answer's mean log-probability gap: were these the promised weights?"""
+
+
+BUCKETS_OF: Final = {Channel.MARGIN: BUCKETS, Channel.LOGPROB: GAP_BUCKETS}
+
+
 class Bet(BaseModel):
-    """One guess at how a cheat's tokens fall into the buckets, and how often it cheats."""
+    """One guess at how a cheat's tokens (or answers) fall into the buckets, and how often."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +49,7 @@ class Bet(BaseModel):
     """Share of an answer's tokens that follow the profile; the rest are honest."""
     response_share: Annotated[float, Field(gt=0, le=1)]
     """Share of answers that are dishonest at all: what catches diluted cheating."""
-    profile: Annotated[tuple[float, ...], Field(min_length=BUCKETS, max_length=BUCKETS)]
+    profile: Annotated[tuple[float, ...], Field(min_length=2, max_length=16)]
 
     @model_validator(mode="after")
     def _is_a_distribution(self) -> Self:
@@ -57,12 +76,32 @@ def reference_bets() -> tuple[Bet, ...]:
     )
 
 
+_GAP_PROFILES = (
+    (0.02, 0.03, 0.05, 0.10, 0.80),
+    (0.15, 0.20, 0.20, 0.20, 0.25),
+    (0.35, 0.30, 0.20, 0.10, 0.05),
+    (0.60, 0.25, 0.10, 0.04, 0.01),
+)
+"""Other weights; int4, fp8 and int8 roundings of the right ones."""
+
+
+def reference_gap_bets() -> tuple[Bet, ...]:
+    """One per kind of weights, always and, for the coarsest, in one answer of twenty."""
+    always = [Bet(token_share=1, response_share=1, profile=profile) for profile in _GAP_PROFILES]
+    rarely = Bet(token_share=1, response_share=0.05, profile=_GAP_PROFILES[0])
+    return (*always, rarely)
+
+
 class EvidenceParams(BaseModel):
     """The bets and the bounds of one detector."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bets: Annotated[tuple[Bet, ...], Field(min_length=1)] = Field(default_factory=reference_bets)
+    gap_bets: Annotated[tuple[Bet, ...], Field(min_length=1)] = Field(
+        default_factory=reference_gap_bets
+    )
+    """Bets on whole answers, in the LOGPROB channel: token and answer are one there."""
     alarm_at: Annotated[float, Field(gt=1)] = 1e8
     """c: the average number of honest responses before a false alarm is at least this."""
     token_evidence_max: Annotated[float, Field(gt=1)] = 1e3
@@ -75,6 +114,18 @@ class EvidenceParams(BaseModel):
             raise ValueError("response_evidence_max must lie below alarm_at")
         return self
 
+    @model_validator(mode="after")
+    def _fits_the_buckets(self) -> Self:
+        for channel in Channel:
+            wanted = BUCKETS_OF[channel]
+            if any(len(bet.profile) != wanted for bet in self.bets_of(channel)):
+                raise ValueError(f"a profile of the {channel} channel has {wanted} buckets")
+        return self
+
+    def bets_of(self, channel: Channel) -> tuple[Bet, ...]:
+        """The mixture of one channel."""
+        return self.bets if channel is Channel.MARGIN else self.gap_bets
+
     @property
     def warn_at(self) -> float:
         """Where the audit rate goes up: the square root of `alarm_at`."""
@@ -86,46 +137,48 @@ class EvidenceState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    log1p_evidence: tuple[float, ...]
-    """log(M + 1) per bet, at least 0."""
+    log1p_evidence: dict[Channel, tuple[float, ...]]
+    """log(M + 1) per channel and bet, at least 0."""
     responses: int = 0
     tokens: int = 0
 
 
+Readings = Mapping[Channel, Reading]
+"""What each channel saw in one answer; a channel that could not look is absent."""
+
+
 def fresh_state(params: EvidenceParams) -> EvidenceState:
     """A detector that has seen nothing."""
-    return EvidenceState(log1p_evidence=(0.0,) * len(params.bets))
-
-
-def update(
-    state: EvidenceState, counts: Sequence[int], p0: Sequence[float], params: EvidenceParams
-) -> EvidenceState:
-    """The state after one more audited response.
-
-    `counts` are its tokens per bucket (`calibration.bucket_counts`), `p0` the bounds for its
-    parameters (`CalibrationTable.bounds`). Caps only lower evidence, so the bound stands.
-    """
-    assert len(state.log1p_evidence) == len(params.bets), "state of another mixture"
-    assert len(counts) == len(p0) == BUCKETS
     return EvidenceState(
-        log1p_evidence=tuple(
-            _softplus(before + _log_response(bet, counts, p0, params))
-            for bet, before in zip(params.bets, state.log1p_evidence, strict=True)
-        ),
-        responses=state.responses + 1,
-        tokens=state.tokens + sum(counts),
+        log1p_evidence={channel: (0.0,) * len(params.bets_of(channel)) for channel in Channel}
     )
 
 
-def log_evidence(*states: EvidenceState) -> float:
-    """log of the mean M over all bets of all given detectors; -inf when all are empty.
+def update(state: EvidenceState, readings: Readings, params: EvidenceParams) -> EvidenceState:
+    """The state after one more audited response (`audit.readings`).
 
-    Several states are channels (margins, log-probabilities) that are averaged.
+    Caps only lower evidence, so the bound stands. A channel without a reading keeps its state.
     """
-    logs = [value for state in states for value in state.log1p_evidence]
-    peak = max(logs)
-    total = sum(math.exp(value - peak) - math.exp(-peak) for value in logs)
-    return peak + math.log(total / len(logs)) if total > 0 else -math.inf
+    evidence = dict(state.log1p_evidence)
+    for channel, reading in readings.items():
+        bets, before = params.bets_of(channel), evidence[channel]
+        assert len(before) == len(bets), "state of another mixture"
+        evidence[channel] = tuple(
+            _softplus(value + log_factor(bet, reading, params))
+            for bet, value in zip(bets, before, strict=True)
+        )
+    margin = readings.get(Channel.MARGIN)
+    return EvidenceState(
+        log1p_evidence=evidence,
+        responses=state.responses + 1,
+        tokens=state.tokens + (sum(margin.counts) if margin else 0),
+    )
+
+
+def log_evidence(state: EvidenceState) -> float:
+    """log of M, averaged over each channel's bets and then over the channels; -inf for none."""
+    logs = [_log_mean(values) for values in state.log1p_evidence.values()]
+    return _log_sum(logs) - math.log(len(logs))
 
 
 def alarm(state: EvidenceState, params: EvidenceParams) -> bool:
@@ -138,13 +191,12 @@ def warn(state: EvidenceState, params: EvidenceParams) -> bool:
     return log_evidence(state) >= math.log(params.warn_at)
 
 
-def _log_response(
-    bet: Bet, counts: Sequence[int], p0: Sequence[float], params: EvidenceParams
-) -> float:
+def log_factor(bet: Bet, reading: Reading, params: EvidenceParams) -> float:
     """log e of one response under one bet, capped."""
+    counts = reading.counts
     log_e = sum(
-        count * math.log(min(_ratio(bet, share, bound), params.token_evidence_max))
-        for count, share, bound in zip(counts, bet.profile, p0, strict=True)
+        count * math.log(min(ratio, params.token_evidence_max))
+        for count, ratio in zip(counts, ratios(bet, reading.p0), strict=True)
         if count
     )
     log_e = min(log_e, math.log(params.response_evidence_max))
@@ -153,8 +205,44 @@ def _log_response(
     return math.log(1 - bet.response_share + bet.response_share * math.exp(log_e))
 
 
-def _ratio(bet: Bet, share: float, bound: float) -> float:
-    return 1 - bet.token_share + bet.token_share * share / bound
+@lru_cache(maxsize=4096)
+def ratios(bet: Bet, p0: tuple[float, ...]) -> tuple[float, ...]:
+    """e per bucket: its mean is at most 1 under every truth that keeps to the bounds p0[1:].
+
+    The truth that favours the bet most sits on the bound of each bucket that pays more than the
+    quiet one; what it leaves is quiet. So the quiet bucket pays (1 - their profile) / (1 - their
+    bounds), and a bucket that would pay less than that pays as much.
+    """
+    loud = set(range(1, len(p0)))
+    quiet_pays = bet.profile[0]
+    while sum(p0[bucket] for bucket in loud) < 1:
+        quiet_pays = (1 - sum(bet.profile[bucket] for bucket in loud)) / (
+            1 - sum(p0[bucket] for bucket in loud)
+        )
+        low = {bucket for bucket in loud if bet.profile[bucket] / p0[bucket] < quiet_pays}
+        if not low:
+            break
+        loud -= low
+    share = bet.token_share
+    return tuple(
+        1 - share + share * (bet.profile[bucket] / p0[bucket] if bucket in loud else quiet_pays)
+        for bucket in range(len(p0))
+    )
+
+
+def _log_mean(log1p_values: Sequence[float]) -> float:
+    """log of the mean M of values log(M + 1)."""
+    peak = max(log1p_values)
+    total = sum(math.exp(value - peak) - math.exp(-peak) for value in log1p_values)
+    return peak + math.log(total / len(log1p_values)) if total > 0 else -math.inf
+
+
+def _log_sum(logs: Sequence[float]) -> float:
+    """log of the sum of exponentials; -inf for a sum of zeros."""
+    peak = max(logs)
+    if peak == -math.inf:
+        return peak
+    return peak + math.log(sum(math.exp(value - peak) for value in logs))
 
 
 def _softplus(value: float) -> float:

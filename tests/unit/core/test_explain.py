@@ -12,13 +12,18 @@ from subnet.core.standing import (
     after_violation,
     fresh_standing,
 )
+from subnet.core.verification.bounds import Reading
 from subnet.core.verification.calibration import BUCKETS
-from subnet.core.verification.evidence import EvidenceParams
+from subnet.core.verification.evidence import Channel, EvidenceParams
 
 EVIDENCE, STANDING, SCORING = EvidenceParams(), StandingParams(), ScoringParams()
 P0 = (1.0,) + (0.0005,) * (BUCKETS - 1)
 HONEST = (40,) + (0,) * (BUCKETS - 1)
 FOREIGN = (14,) + (0,) * (BUCKETS - 2) + (26,)
+
+
+def seen(counts):
+    return {Channel.MARGIN: Reading(counts, P0)}
 
 
 def fresh():
@@ -29,7 +34,13 @@ def audited(standing, counts, times):
     for _ in range(times):
         standing = after_answer(standing, 1.0, STANDING)
         standing = after_audit(
-            standing, Traffic.BENCHMARK, (counts, P0), 1.0, 0, STANDING, EVIDENCE
+            standing,
+            Traffic.BENCHMARK,
+            seen(counts),
+            1.0,
+            0,
+            STANDING,
+            EVIDENCE,
         )
     return standing
 

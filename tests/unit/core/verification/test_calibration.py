@@ -5,18 +5,17 @@ import math
 import numpy as np
 import pytest
 
+from subnet.core.verification.bounds import CalibrationParams, bucket_counts, upper_bound
 from subnet.core.verification.calibration import (
     BASE_EDGES_LOGITS,
     Band,
-    CalibrationParams,
     CalibrationTable,
     Provenance,
-    bucket_counts,
     fitted_band,
     numeric_noise,
     scaled_edges,
-    upper_bound,
 )
+from subnet.core.verification.gaps import GapTable
 
 PARAMS = CalibrationParams()
 
@@ -38,6 +37,7 @@ def table(*bands, context_tokens_max=128):
         context_tokens_max=context_tokens_max,
         params=PARAMS,
         bands=bands,
+        gaps=GapTable(edges_nats={}, cells=()),
         held_out=None,
         provenance=Provenance(
             release_digest="r",

@@ -16,7 +16,7 @@ def table():
 
 
 def test_it_was_measured_on_the_shipped_weights(table):
-    """If this fails the weights were replaced: run scripts/calibrate.py again."""
+    """If this fails the weights were replaced: run assay calibrate again."""
     assert table.provenance.release_digest == load_release(str(SHIPPED)).digest()
 
 
