@@ -30,6 +30,13 @@ PromptOption = Annotated[
     list[str] | None,
     typer.Option(help="A prompt of your own, for the best miner; may be repeated."),
 ]
+ShareOption = Annotated[
+    bool,
+    typer.Option(
+        "--share-prompts",
+        help="Your prompts and their answers may be shown to others as evidence; not otherwise.",
+    ),
+]
 EpochsOption = Annotated[
     int | None, typer.Option(min=0, help="End after this many weight submissions; 0: never.")
 ]
@@ -46,6 +53,7 @@ def main(
     revision: RevisionOption = None,
     runtime: RuntimeOption = None,
     prompt: PromptOption = None,
+    share_prompts: ShareOption = False,
     epochs: EpochsOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -75,7 +83,7 @@ def main(
     )
     from subnet.cli.validator import run_validator
 
-    run_validator(settings, prompt or ())
+    run_validator(settings, prompt or (), has_consent=share_prompts)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,10 @@ class ValidatorSettings(Section):
     pending_audits_max: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
     """Answers that may wait for the referee; at the limit nobody is asked until it has caught up.
     """
+    evidence_answers_max: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Audited answers kept for each detector of a miner, so that its verdict can be proven."""
+    evidence_tokens_max: Annotated[int, Field(ge=1000, le=10_000_000_000)] = 2_000_000
+    """Tokens of all kept answers together, prompts included: 50 to 100 bytes each on the disk."""
     referee_batch_tokens_max: Annotated[int, Field(ge=64, le=10_000_000)] = 2_048
     """Memory bound of one referee pass. More is slower on a CPU, whose cache it leaves."""
     referee_threads: Annotated[int, Field(ge=1, le=256)] = 1

@@ -12,6 +12,7 @@ from protocol.handshake import MinerCard
 from protocol.inference import Environment, FinishReason, InferenceRequest, InferenceResponse
 from protocol.release import Release
 from subnet.core.audit import Traffic
+from subnet.core.audited import KeptAnswer, PendingAudit
 from subnet.core.standing import MinerStanding
 from subnet.core.verification.claim import Claim, ClaimScore
 
@@ -258,23 +259,6 @@ class Chain(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PendingAudit:
-    """A signed, structurally sound answer that waits for its audit draw."""
-
-    request_id: str
-    miner_hotkey: str
-    traffic: Traffic
-    period: int
-    """Which secret the request's draws came from."""
-    counter: int
-    """Which draw of that secret."""
-    response_digest: str
-    claim: Claim
-    draw_block: int | None = None
-    """Its hash decides the draw; None until a block after the answer's arrival is named."""
-
-
-@dataclass(frozen=True, slots=True)
 class AuditRecord:
     """What one audit found; the latest are kept."""
 
@@ -298,6 +282,8 @@ class UserPrompt:
     answer: str | None = None
     answered_by: str | None = None
     request_id: str | None = None
+    has_consent: bool = False
+    """Whether prompt and answer may be shown to others as evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,8 +353,9 @@ class ValidatorStore(Protocol):
         standings: Sequence[MinerStanding],
         done: Sequence[str],
         records: Sequence[AuditRecord],
+        kept: Sequence[KeptAnswer] = (),
     ) -> None:
-        """A batch was audited: standings, records, and requests that wait no longer."""
+        """A batch was audited: standings, records, requests that wait no longer, evidence."""
         ...
 
     def save_epoch(self, record: EpochRecord) -> None:
@@ -379,7 +366,7 @@ class ValidatorStore(Protocol):
         """In order."""
         ...
 
-    def add_prompts(self, texts: Sequence[str]) -> None:
+    def add_prompts(self, texts: Sequence[str], *, has_consent: bool = False) -> None:
         """Texts that are there already are left out."""
         ...
 

@@ -14,6 +14,7 @@ from protocol.inference import Environment, InferenceResponse, OutputHash
 from protocol.release import Release
 from protocol.sampling import derive_seed
 from subnet.config import Settings
+from subnet.core.bundle import EvidenceRules
 from subnet.core.verification.calibration import (
     BASE_EDGES_LOGITS,
     BUCKETS,
@@ -24,6 +25,7 @@ from subnet.core.verification.calibration import (
 )
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.gaps import GapTable
+from subnet.edge.kept_rows import KeptLimits
 from subnet.edge.validator_store import Rules, SqliteValidatorStore
 from subnet.ports import (
     ChainError,
@@ -405,6 +407,17 @@ class Subnet:
                 evidence=settings.evidence,
                 release_digest=RELEASE.digest(),
             )
+        )
+        self.store.save_evidence_rules(
+            EvidenceRules(
+                release=RELEASE,
+                table=make_table(),
+                evidence=settings.evidence,
+                audit=settings.audit,
+            ),
+            KeptLimits(
+                settings.validator.evidence_answers_max, settings.validator.evidence_tokens_max
+            ),
         )
         self.book = StandingBook(self.store, RELEASE.digest(), settings.evidence)
         tokenizer, clock = ByteTokenizer(), LoopClock()

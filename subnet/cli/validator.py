@@ -18,10 +18,12 @@ from protocol.release import Release
 from subnet.cli.exits import UsageError
 from subnet.config import ConfigError, Settings
 from subnet.core.benchmark import generate_task
+from subnet.core.bundle import EvidenceRules
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.btauth import HotkeySigner
+from subnet.edge.kept_rows import KeptLimits
 from subnet.edge.miner_client import HttpMinerClient
 from subnet.edge.release_files import ReleaseFiles, load_release_files
 from subnet.edge.system import SystemClock, random_bytes, run_until_stopped
@@ -49,10 +51,13 @@ TASKS_SAMPLED: Final = 32
 _log = logging.getLogger(__name__)
 
 
-def run_validator(settings: Settings, prompts: Sequence[str] = ()) -> None:
+def run_validator(
+    settings: Settings, prompts: Sequence[str] = (), *, has_consent: bool = False
+) -> None:
     """Measure, score and set weights until SIGINT or SIGTERM, or `validator.epochs_max`.
 
-    `prompts` are users' own, answered by the best miner. Raises ConfigError, UsageError or
+    `prompts` are users' own, answered by the best miner; `has_consent` lets evidence bundles show
+    them and their answers. Raises ConfigError, UsageError or
     ChainError for what the operator can mend; anything else is our own defect.
     """
     set_up_logging(settings.validator.log_level)
@@ -78,7 +83,18 @@ def run_validator(settings: Settings, prompts: Sequence[str] = ()) -> None:
                 release_digest=files.release.digest(),
             )
         )
-        store.add_prompts(prompts)
+        store.save_evidence_rules(
+            EvidenceRules(
+                release=files.release,
+                table=table,
+                evidence=settings.evidence,
+                audit=settings.audit,
+            ),
+            KeptLimits(
+                settings.validator.evidence_answers_max, settings.validator.evidence_tokens_max
+            ),
+        )
+        store.add_prompts(prompts, has_consent=has_consent)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings, wallet, files, table, tokenizer, store))
     finally:

@@ -30,6 +30,10 @@ PENDING = sa.Table(
     sa.Column("counter", sa.Integer, nullable=False),
     sa.Column("response_digest", sa.String, nullable=False),
     sa.Column("claim", sa.String, nullable=False),
+    sa.Column("request", sa.String, nullable=False),
+    sa.Column("response", sa.String, nullable=False),
+    sa.Column("signature", sa.String, nullable=False),
+    sa.Column("has_consent", sa.Boolean, nullable=False),
     sa.Column("draw_block", sa.Integer),
 )
 RECORDS = sa.Table(
@@ -58,4 +62,26 @@ PROMPTS = sa.Table(
     sa.Column("answer", sa.String),
     sa.Column("answered_by", sa.String),
     sa.Column("request_id", sa.String),
+    sa.Column("has_consent", sa.Boolean, nullable=False),
+)
+KEPT = sa.Table(
+    "kept_answers",
+    META,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("miner_hotkey", sa.String, nullable=False),
+    sa.Column("release_digest", sa.String, nullable=False),
+    sa.Column("traffic", sa.String, nullable=False),
+    sa.Column("rules_digest", sa.String, nullable=False),
+    sa.Column("led_to_alarm", sa.Boolean, nullable=False),
+    sa.Column("has_consent", sa.Boolean, nullable=False),
+    sa.Column("tokens", sa.Integer, nullable=False),
+    sa.Column("before", sa.String, nullable=False),
+    sa.Column("body", sa.String, nullable=False),
+    sa.Index("kept_by_miner", "miner_hotkey", "release_digest", "traffic", "led_to_alarm"),
+)
+EVIDENCE_RULES = sa.Table(
+    "evidence_rules",
+    META,
+    sa.Column("digest", sa.String, primary_key=True),
+    sa.Column("body", sa.String, nullable=False),
 )

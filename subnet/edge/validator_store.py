@@ -7,23 +7,26 @@ costs a few observations, and a flush a commit would stall the loop that times t
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy.dialects.sqlite import insert
 
 from subnet.config import ConfigError
-from subnet.core.audit import Traffic
+from subnet.core.audited import KeptAnswer, PendingAudit
+from subnet.core.bundle import EvidenceRules
+from subnet.core.draws import period_secret
 from subnet.core.scoring import ScoringParams
 from subnet.core.standing import MinerStanding
-from subnet.core.verification.claim import Claim
 from subnet.core.verification.evidence import EvidenceParams
 from subnet.edge.epoch_history import EpochTotals, total_of
+from subnet.edge.kept_rows import KeptLimits, KeptWindow, keep, kept_windows, save_rules
+from subnet.edge.validator_rows import counts_of, epoch_of, fields, pending_of, pending_row
 from subnet.edge.validator_schema import (
     EPOCHS,
     FACTS,
@@ -33,9 +36,9 @@ from subnet.edge.validator_schema import (
     RECORDS,
     STANDINGS,
 )
-from subnet.ports import AuditRecord, EpochIncome, EpochRecord, PendingAudit, UserPrompt
+from subnet.ports import AuditRecord, EpochRecord, UserPrompt
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 AUDIT_RECORDS_MAX: Final = 10_000
 """Records kept; older ones are dropped with each batch."""
 EPOCHS_MAX: Final = 1000
@@ -105,6 +108,22 @@ class StateReader:
         with self._begin() as db:
             return [UserPrompt(**dict(row)) for row in db.execute(query).mappings()]
 
+    def identity(self, name: str) -> str:
+        """Whose memory it is, by the word that its validator gave for `name`."""
+        with self._begin() as db:
+            return _fact(db, name)
+
+    def kept_windows(self, miner_hotkey: str) -> list[KeptWindow]:
+        """The answers that a hotkey's evidence rests on, the latest window last."""
+        with self._begin() as db:
+            return kept_windows(db, miner_hotkey)
+
+    def revealed_secrets(self, periods: Collection[int]) -> dict[int, bytes]:
+        """The secrets of those of `periods` that are over."""
+        with self._begin() as db:
+            master, current = bytes.fromhex(_fact(db, "master_secret")), int(_fact(db, "period"))
+        return {period: period_secret(master, period) for period in periods if period < current}
+
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
         with self._engine.begin() as db:
@@ -141,6 +160,7 @@ class SqliteValidatorStore(StateReader):
         """
         super().__init__(path, _engine(str(path)))
         self._counters = range(0)
+        self._evidence: tuple[str, KeptLimits] | None = None
         try:
             path.touch(mode=0o600)
             path.chmod(0o600)
@@ -161,6 +181,11 @@ class SqliteValidatorStore(StateReader):
         """Leave word of the parameters in use."""
         with self._begin() as db:
             _save_fact(db, "rules", rules.model_dump_json())
+
+    def save_evidence_rules(self, rules: EvidenceRules, limits: KeptLimits) -> None:
+        """What the evidence kept from now on rests on; to be said before the first audit."""
+        with self._begin() as db:
+            self._evidence = save_rules(db, rules), limits
 
     def reserve_counter(self) -> int:
         """A number that no request had before, across restarts.
@@ -194,10 +219,9 @@ class SqliteValidatorStore(StateReader):
         with self._begin() as db:
             _save_standing(db, standing)
             if pending is not None:
-                row = {**_fields(pending), "claim": json.dumps(_fields(pending.claim))}
-                db.execute(PENDING.insert().values(**row))
+                db.execute(PENDING.insert().values(**pending_row(pending)))
             if prompt is not None:
-                row = _fields(prompt)
+                row = fields(prompt)
                 db.execute(
                     PROMPTS.update()
                     .where(PROMPTS.c.prompt_id == row.pop("prompt_id"))
@@ -208,7 +232,7 @@ class SqliteValidatorStore(StateReader):
         """The oldest answers that wait."""
         query = sa.select(PENDING).order_by(PENDING.c.sequence).limit(answers_max)
         with self._begin() as db:
-            return [_pending(dict(row)) for row in db.execute(query).mappings()]
+            return [pending_of(dict(row)) for row in db.execute(query).mappings()]
 
     def pending_audits_count(self) -> int:
         """How many answers wait."""
@@ -229,17 +253,21 @@ class SqliteValidatorStore(StateReader):
         standings: Sequence[MinerStanding],
         done: Sequence[str],
         records: Sequence[AuditRecord],
+        kept: Sequence[KeptAnswer] = (),
     ) -> None:
-        """A batch was audited: standings, records, and requests that wait no longer."""
+        """A batch was audited: standings, records, requests that wait no longer, evidence."""
         with self._begin() as db:
             for standing in standings:
                 _save_standing(db, standing)
             db.execute(PENDING.delete().where(PENDING.c.request_id.in_(done)))
             if records:
-                rows = [{**_fields(record), "counts": _counts(record)} for record in records]
+                rows = [{**fields(record), "counts": counts_of(record)} for record in records]
                 db.execute(RECORDS.insert(), rows)
                 newest = sa.select(sa.func.max(RECORDS.c.sequence)).scalar_subquery()
                 db.execute(RECORDS.delete().where(RECORDS.c.sequence <= newest - AUDIT_RECORDS_MAX))
+            if kept:
+                assert self._evidence is not None, "evidence without its rules"
+                keep(db, kept, *self._evidence)
 
     def save_epoch(self, record: EpochRecord) -> None:
         """Insert, or replace the record of the same epoch block."""
@@ -252,7 +280,7 @@ class SqliteValidatorStore(StateReader):
             )
             _drop_old_epochs(db)
 
-    def add_prompts(self, texts: Sequence[str]) -> None:
+    def add_prompts(self, texts: Sequence[str], *, has_consent: bool = False) -> None:
         """Users' own prompts, to be answered once a miner has passed probation.
 
         A text that is there already is not asked again: a restart repeats its flags.
@@ -261,7 +289,9 @@ class SqliteValidatorStore(StateReader):
             known = set(db.execute(sa.select(PROMPTS.c.text)).scalars())
             new = [text for text in dict.fromkeys(texts) if text not in known]
             if new:
-                db.execute(PROMPTS.insert(), [{"text": text} for text in new])
+                db.execute(
+                    PROMPTS.insert(), [{"text": text, "has_consent": has_consent} for text in new]
+                )
 
     def _migrate(self, db: sa.Connection, identity: Mapping[str, str], new_secret: bytes) -> None:
         version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
@@ -323,7 +353,7 @@ def _save_fact(db: sa.Connection, name: str, value: str) -> None:
 
 def _epochs(db: sa.Connection) -> list[EpochRecord]:
     bodies = db.execute(sa.select(EPOCHS.c.body).order_by(EPOCHS.c.epoch_block))
-    return [_epoch(json.loads(body)) for body in bodies.scalars()]
+    return [epoch_of(json.loads(body)) for body in bodies.scalars()]
 
 
 def _dropped_totals(db: sa.Connection) -> EpochTotals:
@@ -361,30 +391,4 @@ def _save_standing(db: sa.Connection, standing: MinerStanding) -> None:
         .on_conflict_do_update(
             index_elements=["hotkey", "release_digest"], set_={"body": row["body"]}
         )
-    )
-
-
-def _pending(row: Mapping[str, Any]) -> PendingAudit:
-    claim = json.loads(row["claim"])
-    for name in ("prompt_token_ids", "output_token_ids", "logprobs"):
-        claim[name] = None if claim[name] is None else tuple(claim[name])
-    fields = {name: row[name] for name in PendingAudit.__dataclass_fields__}
-    return PendingAudit(**{**fields, "claim": Claim(**claim), "traffic": Traffic(row["traffic"])})
-
-
-def _fields(row: PendingAudit | Claim | UserPrompt | AuditRecord) -> dict[str, Any]:
-    """A flat dataclass as a dict; `asdict` would copy every token id."""
-    return {name: getattr(row, name) for name in row.__dataclass_fields__}
-
-
-def _counts(record: AuditRecord) -> str | None:
-    return None if record.counts is None else json.dumps(record.counts)
-
-
-def _epoch(body: dict[str, Any]) -> EpochRecord:
-    record = EpochRecord(**body)
-    return replace(
-        record,
-        incomes=tuple(EpochIncome(**income) for income in body["incomes"]),
-        weights={int(uid): share for uid, share in body["weights"].items()},
     )

@@ -20,6 +20,7 @@ from subnet.core.audit import (
     is_referee_sound,
     readings,
 )
+from subnet.core.audited import KeptAnswer, PendingAudit
 from subnet.core.benchmark import grade
 from subnet.core.draws import draw_task, period_secret
 from subnet.core.scoring import is_suspect
@@ -27,16 +28,10 @@ from subnet.core.standing import MinerStanding, after_audit
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.evidence import Channel
-from subnet.ports import (
-    AuditRecord,
-    Chain,
-    Clock,
-    PendingAudit,
-    Referee,
-    Tokenizer,
-    ValidatorStore,
-)
+from subnet.core.verification.verdict import step
+from subnet.ports import AuditRecord, Chain, Clock, Referee, Tokenizer, ValidatorStore
 from subnet.roles.book import StandingBook
+from subnet.roles.evidence import DrawnAnswer, draw_of, kept_answer
 
 BLOCK_HASHES_MAX: Final = 256
 
@@ -99,7 +94,7 @@ class Auditor:
             await self.test_referee()
         drawn, passed_over = await self._draw(waiting)
         if drawn or passed_over:
-            scores = await self._score([pending.claim for pending in drawn])
+            scores = await self._score([one.pending.claim for one in drawn])
             self._settle(drawn, scores, [pending.request_id for pending in passed_over])
             self._audits_until_canary -= len(drawn)
         return len(drawn) + len(passed_over)
@@ -119,15 +114,15 @@ class Auditor:
 
     async def _draw(
         self, waiting: Sequence[PendingAudit]
-    ) -> tuple[list[PendingAudit], list[PendingAudit]]:
+    ) -> tuple[list[DrawnAnswer], list[PendingAudit]]:
         """(audited, passed over); the rest waits for its block. Raises ChainError."""
-        drawn: list[PendingAudit] = []
+        drawn: list[DrawnAnswer] = []
         passed_over: list[PendingAudit] = []
         open_ones: list[tuple[PendingAudit, int]] = []
         for pending in waiting:
             share = self._share_ppm(pending)
             if share == PPM:
-                drawn.append(pending)
+                drawn.append(DrawnAnswer(pending, draw_of(pending, share)))
             else:
                 open_ones.append((pending, share))
         unnamed = [pending.request_id for pending, _ in open_ones if pending.draw_block is None]
@@ -138,8 +133,12 @@ class Auditor:
             final = await self._chain.wait_for_block(0)
             for pending, share in named:
                 if pending.draw_block is not None and pending.draw_block <= final:
-                    is_drawn = await self._draw_ppm(pending, pending.draw_block) < share
-                    (drawn if is_drawn else passed_over).append(pending)
+                    if await self._draw_ppm(pending, pending.draw_block) < share:
+                        block_hash = self._block_hashes[pending.draw_block]
+                        draw = draw_of(pending, share, pending.draw_block, block_hash)
+                        drawn.append(DrawnAnswer(pending, draw))
+                    else:
+                        passed_over.append(pending)
         return drawn, passed_over
 
     def _share_ppm(self, pending: PendingAudit) -> int:
@@ -160,15 +159,17 @@ class Auditor:
 
     def _settle(
         self,
-        drawn: Sequence[PendingAudit],
+        drawn: Sequence[DrawnAnswer],
         scores: Sequence[ClaimScore],
         passed_over: Sequence[str],
     ) -> None:
         """Fold the batch into the standings, in one step and one transaction."""
         changed: dict[str, MinerStanding] = {}
         records: list[AuditRecord] = []
+        kept: list[KeptAnswer] = []
         now_ns = self._clock.now_ns()
-        for pending, score in zip(drawn, scores, strict=True):
+        for one, score in zip(drawn, scores, strict=True):
+            pending = one.pending
             hotkey = pending.miner_hotkey
             before = changed.get(hotkey) or self._book.standing(hotkey)
             found = readings(pending.claim, score, self._table)
@@ -183,6 +184,10 @@ class Auditor:
                 self._settings.evidence,
             )
             changed[hotkey] = after
+            if found is not None:
+                state = before.evidence[pending.traffic]
+                after_it = step(state, found, self._settings.evidence)
+                kept.append(kept_answer(one, score, found, state, after_it, now_ns))
             records.append(
                 AuditRecord(
                     request_id=pending.request_id,
@@ -195,8 +200,8 @@ class Auditor:
                 )
             )
             _say_if_gate_moved(before, after)
-        done = [*(pending.request_id for pending in drawn), *passed_over]
-        self._store.save_audits(list(changed.values()), done, records)
+        done = [*(one.pending.request_id for one in drawn), *passed_over]
+        self._store.save_audits(list(changed.values()), done, records, kept)
         self._book.put(changed.values())
 
     def _grade(self, pending: PendingAudit) -> tuple[str, float | None]:

@@ -15,9 +15,9 @@ from typing import Final
 
 from protocol.inference import InferenceRequest, InferenceResponse
 from protocol.release import Release
-from protocol.sampling import derive_seed
 from subnet.config import Settings
 from subnet.core.audit import Traffic
+from subnet.core.audited import PendingAudit, SignedAnswer
 from subnet.core.draws import (
     FIRST_PERIOD,
     draw_gap_seconds,
@@ -40,18 +40,9 @@ from subnet.core.standing import (
     after_violation,
     blame_of_refusal,
 )
-from subnet.core.verification.claim import Claim
+from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
-from subnet.ports import (
-    Clock,
-    Exchange,
-    Fault,
-    MinerClient,
-    PendingAudit,
-    Tokenizer,
-    UserPrompt,
-    ValidatorStore,
-)
+from subnet.ports import Clock, Exchange, Fault, MinerClient, Tokenizer, UserPrompt, ValidatorStore
 from subnet.roles.book import StandingBook
 from subnet.roles.roster import Peer, Roster
 
@@ -306,20 +297,14 @@ class Prober:
             period=dispatch.period,
             counter=dispatch.counter,
             response_digest=response.digest(),
-            claim=Claim(
-                prompt_token_ids=request.prompt_token_ids,
-                output_token_ids=exchange.token_ids,
-                temperature_milli=request.sampling.temperature_milli,
-                top_p_milli=request.sampling.top_p_milli,
-                top_k=request.sampling.top_k,
-                seed=derive_seed(
-                    request.nonce,
-                    request.request_id,
-                    self._own_hotkey,
-                    exchange.miner_hotkey,
-                    request.prompt_token_ids,
-                ),
-                logprobs=exchange.logprobs,
-                finish_reason=response.finish_reason,
+            claim=claim_of(
+                request,
+                exchange.token_ids,
+                exchange.logprobs,
+                response.finish_reason,
+                miner_hotkey=exchange.miner_hotkey,
+                caller_hotkey=self._own_hotkey,
             ),
+            signed=SignedAnswer(request, response, exchange.response_signature or ""),
+            has_consent=dispatch.prompt is None or dispatch.prompt.has_consent,
         )

@@ -19,7 +19,7 @@ import subnet.cli.lab
 )
 def test_the_release_is_what_the_flags_say(main, runs, monkeypatch):
     started = []
-    monkeypatch.setattr(runs, lambda settings, *_: started.append(settings.release))
+    monkeypatch.setattr(runs, lambda settings, *_, **__: started.append(settings.release))
     app = typer.Typer()
     app.command()(main)
     flags = ["--model", "m/n", "--revision", "v1", "--runtime", "vllm-0.32.0-cuda"]

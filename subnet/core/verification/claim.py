@@ -4,8 +4,13 @@ A claim carries no text and no signature: those are settled before a claim is bu
 referee sees only numbers that it can recompute from the release's weights.
 """
 
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from protocol.inference import FinishReason, InferenceRequest
+from protocol.sampling import derive_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +41,43 @@ class ClaimScore:
     """
     logprob_gaps: tuple[float, ...]
     """|miner's - referee's| raw log-probability of each token; empty if the miner sent none."""
+
+
+def claim_of(
+    request: InferenceRequest,
+    token_ids: Sequence[int],
+    logprobs: Sequence[float],
+    finish_reason: FinishReason,
+    *,
+    miner_hotkey: str,
+    caller_hotkey: str,
+) -> Claim:
+    """What the miner claims by answering `request`; the seed is derived, never taken from it."""
+    return Claim(
+        prompt_token_ids=request.prompt_token_ids,
+        output_token_ids=tuple(token_ids),
+        temperature_milli=request.sampling.temperature_milli,
+        top_p_milli=request.sampling.top_p_milli,
+        top_k=request.sampling.top_k,
+        seed=derive_seed(
+            request.nonce,
+            request.request_id,
+            caller_hotkey,
+            miner_hotkey,
+            request.prompt_token_ids,
+        ),
+        logprobs=tuple(logprobs),
+        finish_reason=finish_reason,
+    )
+
+
+def float16_bits(values: Sequence[float]) -> tuple[int, ...]:
+    """Half-precision bit patterns; exact for log-probabilities that came over the wire."""
+    count = len(values)
+    return struct.unpack(f"<{count}H", struct.pack(f"<{count}e", *values))
+
+
+def from_float16_bits(bits: Sequence[int]) -> tuple[float, ...]:
+    """The inverse of `float16_bits`."""
+    count = len(bits)
+    return struct.unpack(f"<{count}e", struct.pack(f"<{count}H", *bits))

@@ -11,18 +11,20 @@ import pytest
 
 from subnet.config import ConfigError
 from subnet.core.audit import Traffic
+from subnet.core.audited import PendingAudit
 from subnet.core.standing import StandingParams, after_answer, fresh_standing
 from subnet.core.verification.claim import Claim
 from subnet.core.verification.evidence import EvidenceParams
 from subnet.edge import validator_store
 from subnet.edge.epoch_history import total_of
 from subnet.edge.validator_store import SqliteValidatorStore, open_for_reading
-from subnet.ports import AuditRecord, EpochIncome, EpochRecord, PendingAudit, UserPrompt
+from subnet.ports import AuditRecord, EpochIncome, EpochRecord, UserPrompt
+from tests.evidence_support import make_signed
 
 IDENTITY = {"hotkey": "validator", "subnet": "1"}
 SECRET = bytes(range(32))
 CLAIM = Claim((1, 2), (3, 4), 1000, 950, 50, 2**62, (-0.5, -1.25), "stop")
-PENDING = PendingAudit("a" * 32, "miner", Traffic.BENCHMARK, 0, 7, "d" * 64, CLAIM)
+PENDING = PendingAudit("a" * 32, "miner", Traffic.BENCHMARK, 0, 7, "d" * 64, CLAIM, make_signed())
 RECORD = AuditRecord("a" * 32, "miner", Traffic.BENCHMARK, "open", 5, (2, 0, 0, 0), None)
 
 
@@ -187,15 +189,20 @@ from subnet.core.verification.evidence import EvidenceParams
 from subnet.core.audit import Traffic
 from subnet.core.verification.claim import Claim
 from subnet.edge.validator_store import SqliteValidatorStore
-from subnet.ports import PendingAudit
+from subnet.core.audited import PendingAudit
 
+from tests.evidence_support import make_signed
+
+signed = make_signed()
 store = SqliteValidatorStore(Path(sys.argv[1]), {"hotkey": "validator", "subnet": "1"}, bytes(32))
 standing = fresh_standing("miner", "0" * 64, EvidenceParams())
 claim = Claim((1,), (2,) * 500, 1000, 950, 50, 1, None, "length")
 for number in range(10**9):
     standing = after_answer(standing, 1.0, StandingParams())
     request = f"{store.reserve_counter():032x}"
-    pending = PendingAudit(request, "miner", Traffic.BENCHMARK, 0, number, "d" * 64, claim)
+    pending = PendingAudit(
+        request, "miner", Traffic.BENCHMARK, 0, number, "d" * 64, claim, signed
+    )
     store.save_answer(standing, pending)
     print(number, flush=True)
 """

@@ -1,0 +1,153 @@
+"""audited answers <-> ROWS: the transcripts that detectors rest on, bounded on the disk.
+
+A window is what one detector saw of one hotkey on one release under the same rules since it last
+started over; an alarm sets its window aside until the next one. Answers fall out of a window at
+its old end only, and each keeps the detector's state before it, so that the rest of the path can
+be replayed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from subnet.core.audit import Traffic
+from subnet.core.audited import KeptAnswer
+from subnet.core.bundle import AnswerEvidence, EvidenceRules
+from subnet.core.verification.evidence import EvidenceState
+from subnet.edge.validator_schema import EVIDENCE_RULES, KEPT
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLimits:
+    """How much of the past stays on the disk."""
+
+    answers_max: int
+    """In one window."""
+    tokens_max: int
+    """In all windows together; the oldest answers that led to no alarm go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptWindow:
+    """One detector's latest path, or the one that led to the last alarm."""
+
+    miner_hotkey: str
+    traffic: Traffic
+    led_to_alarm: bool
+    rules: EvidenceRules
+    start: EvidenceState
+    answers: tuple[AnswerEvidence, ...]
+    """In the order of their audits; users' words withheld where they did not consent."""
+
+
+def save_rules(db: sa.Connection, rules: EvidenceRules) -> str:
+    """Keep the rules for the answers that follow; their digest. Rules without answers go."""
+    used = sa.select(KEPT.c.rules_digest)
+    db.execute(EVIDENCE_RULES.delete().where(EVIDENCE_RULES.c.digest.not_in(used)))
+    row = {"digest": rules.digest(), "body": rules.model_dump_json()}
+    db.execute(insert(EVIDENCE_RULES).values(**row).on_conflict_do_nothing())
+    return row["digest"]
+
+
+def keep(
+    db: sa.Connection, answers: Sequence[KeptAnswer], rules_digest: str, limits: KeptLimits
+) -> None:
+    """Append to the windows, and drop what no longer belongs or fits."""
+    for answer in answers:
+        window = _window(answer)
+        stale = KEPT.c.rules_digest != rules_digest
+        if answer.before.responses == 0:
+            stale = sa.true()
+        db.execute(KEPT.delete().where(window, ~KEPT.c.led_to_alarm, stale))
+        response = answer.evidence.response
+        db.execute(
+            KEPT.insert().values(
+                miner_hotkey=answer.miner_hotkey,
+                release_digest=answer.release_digest,
+                traffic=answer.traffic,
+                rules_digest=rules_digest,
+                led_to_alarm=False,
+                has_consent=answer.has_consent,
+                tokens=response.prompt_tokens + response.output_tokens,
+                before=answer.before.model_dump_json(),
+                body=answer.evidence.model_dump_json(),
+            )
+        )
+        nth_newest = (
+            sa.select(KEPT.c.sequence)
+            .where(window, ~KEPT.c.led_to_alarm)
+            .order_by(KEPT.c.sequence.desc())
+            .offset(limits.answers_max)
+            .limit(1)
+            .scalar_subquery()
+        )
+        db.execute(KEPT.delete().where(window, ~KEPT.c.led_to_alarm, KEPT.c.sequence <= nth_newest))
+        if answer.is_alarm:
+            _set_aside(db, answer)
+    if answers:
+        _drop_oldest(db, limits.tokens_max)
+
+
+def kept_windows(db: sa.Connection, miner_hotkey: str) -> list[KeptWindow]:
+    """All windows of a hotkey, the latest last."""
+    query = (
+        sa.select(KEPT, EVIDENCE_RULES.c.body.label("rules"))
+        .join(EVIDENCE_RULES, EVIDENCE_RULES.c.digest == KEPT.c.rules_digest)
+        .where(KEPT.c.miner_hotkey == miner_hotkey)
+        .order_by(KEPT.c.sequence)
+    )
+    windows: dict[tuple[Any, ...], list[Any]] = {}
+    for row in db.execute(query):
+        key = (row.release_digest, row.traffic, row.led_to_alarm)
+        windows.setdefault(key, []).append(row)
+    return [
+        KeptWindow(
+            miner_hotkey=miner_hotkey,
+            traffic=Traffic(rows[0].traffic),
+            led_to_alarm=rows[0].led_to_alarm,
+            rules=EvidenceRules.model_validate_json(rows[0].rules),
+            start=EvidenceState.model_validate_json(rows[0].before),
+            answers=tuple(_answer(row) for row in rows),
+        )
+        for rows in sorted(windows.values(), key=lambda rows: rows[-1].sequence)
+    ]
+
+
+def _answer(row: Any) -> AnswerEvidence:
+    answer = AnswerEvidence.model_validate_json(row.body)
+    return answer if row.has_consent else answer.withheld()
+
+
+def _window(answer: KeptAnswer) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        KEPT.c.miner_hotkey == answer.miner_hotkey,
+        KEPT.c.release_digest == answer.release_digest,
+        KEPT.c.traffic == answer.traffic,
+    )
+
+
+def _set_aside(db: sa.Connection, answer: KeptAnswer) -> None:
+    """The open window led to an alarm; it takes the place of that of the last alarm."""
+    of_miner = KEPT.c.miner_hotkey == answer.miner_hotkey
+    db.execute(KEPT.delete().where(of_miner, KEPT.c.led_to_alarm))
+    db.execute(KEPT.update().where(_window(answer), ~KEPT.c.led_to_alarm).values(led_to_alarm=True))
+
+
+def _drop_oldest(db: sa.Connection, tokens_max: int) -> None:
+    tokens = db.execute(sa.select(sa.func.coalesce(sa.func.sum(KEPT.c.tokens), 0))).scalar_one()
+    if tokens <= tokens_max:
+        return
+    dropped: list[int] = []
+    query = sa.select(KEPT.c.sequence, KEPT.c.tokens).order_by(KEPT.c.led_to_alarm, KEPT.c.sequence)
+    for sequence, size in db.execute(query):
+        dropped.append(sequence)
+        tokens -= size
+        if tokens <= tokens_max:
+            break
+    db.execute(
+        KEPT.delete().where(KEPT.c.sequence == sa.bindparam("one")),
+        [{"one": sequence} for sequence in dropped],
+    )
