@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from subnet.cli import calibrate, devnet, lab, status
+from subnet.cli import calibrate, devnet, evidence, lab, status
 from subnet.cli.exits import run_process
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +73,8 @@ def demo(
 
 app.command()(calibrate.calibrate)
 app.command()(devnet.devnet)
+app.command()(evidence.evidence)
+app.command("reverify")(evidence.reverify_command)
 app.command()(status.status)
 
 
