@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(LOCK)
 export PROMPT
 
-.PHONY: help setup demo test test-fast check format bench-miner bench-chain release clean
+.PHONY: help setup demo test test-fast check format bench-miner bench-chain bench-referee release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -39,12 +39,16 @@ bench-miner: $(READY) ## miner against default vllm serve and the bare engine; w
 bench-chain: $(READY) ## the devnet under 16 clients, 256 neurons; writes docs/benchmarks
 	@$(BIN)/python scripts/bench_chain.py $(ARGS)
 
+bench-referee: $(READY) ## the referee over its own forward pass and over generation; writes docs/benchmarks
+	@$(BIN)/python scripts/bench_referee.py $(ARGS)
+
 release: $(READY) ## train the tiny release, calibrate it, play every attack, regenerate every figure (hours)
 	@$(BIN)/python scripts/train_tiny.py
 	@$(BIN)/assay calibrate
 	@$(BIN)/assay lab verify
 	@$(BIN)/python scripts/bench_miner.py
 	@$(BIN)/python scripts/bench_chain.py
+	@$(BIN)/python scripts/bench_referee.py
 
 clean: ## remove the environment and everything that was generated
 	rm -rf $(VENV) .demo .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
