@@ -21,8 +21,9 @@ from transformers.utils.logging import disable_progress_bar
 from protocol.release import TOP_K_MAX
 from subnet.core.verification.candidates import best_candidates
 from subnet.core.verification.claim import Claim, ClaimScore
-from subnet.core.verification.margin import MARGIN_CAP_LOGITS, margins, seeded_choice
-from subnet.core.verification.noise import position_of, seed_prefix
+from subnet.core.verification.margin import margins, seeded_choice
+from subnet.core.verification.noise import position_of
+from subnet.core.verification.rows import logprob_gaps, sampling_rows
 from subnet.core.verification.support import SamplingRows
 from subnet.edge.wide_linear import widen
 
@@ -111,7 +112,7 @@ class TorchReferee:
             inputs = torch.tensor([ids], device=self._device)
             hidden = self._decoder(input_ids=inputs, use_cache=False).last_hidden_state[:, -1]
             values, best = _best(self._head(hidden).float())
-        rows = _sampling_rows([claim], np.array([0]), np.array([len(ids) - 1]))
+        rows = sampling_rows([claim], np.array([0]), np.array([len(ids) - 1]))
         (chosen,) = seeded_choice(values, best, rows, self._vocab_size, np)
         return replace(claim, output_token_ids=(*claim.output_token_ids, int(chosen)))
 
@@ -131,12 +132,12 @@ class TorchReferee:
         owner, positions = _places(claims)
         claimed = np.concatenate([np.array(c.output_token_ids, np.int64) for c in claims])
         wanted = self._hidden(claims, owner, positions)
-        rows = _sampling_rows(claims, owner, positions)
+        rows = sampling_rows(claims, owner, positions)
         margin, logprob = self._against_vocabulary(wanted, claimed, rows)
 
         cuts = np.cumsum([len(claim.output_token_ids) for claim in claims])[:-1]
         return [
-            ClaimScore(tuple(m.tolist()), _gaps(claim, own))
+            ClaimScore(tuple(m.tolist()), logprob_gaps(claim, own))
             for claim, m, own in zip(
                 claims, np.split(margin, cuts), np.split(logprob, cuts), strict=True
             )
@@ -216,25 +217,3 @@ def _places(claims: Sequence[Claim]) -> tuple[npt.NDArray[np.int64], npt.NDArray
     nth = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
     prompts = np.array([len(claim.prompt_token_ids) for claim in claims])
     return owner, position_of(prompts[owner], nth)
-
-
-def _sampling_rows(
-    claims: Sequence[Claim], owner: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]
-) -> SamplingRows:
-    """Each claim's parameters, repeated for each of its positions."""
-    return SamplingRows(
-        temperature=np.array([c.temperature_milli / 1000 for c in claims])[owner],
-        top_p=np.array([c.top_p_milli / 1000 for c in claims])[owner],
-        top_k=np.array([c.top_k for c in claims], np.int64)[owner],
-        prefix=np.array([seed_prefix(c.seed) for c in claims], np.int64)[owner],
-        position=positions,
-    )
-
-
-def _gaps(claim: Claim, own: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    """|claimed - own|; what is not a number counts as far off, never as missing."""
-    if claim.logprobs is None:
-        return ()
-    gaps = np.abs(np.array(claim.logprobs, np.float64) - own)
-    capped = np.nan_to_num(gaps, nan=MARGIN_CAP_LOGITS, posinf=MARGIN_CAP_LOGITS)
-    return tuple(np.minimum(capped, MARGIN_CAP_LOGITS).tolist())

@@ -20,8 +20,9 @@ SAMPLER: Final = "subnet.edge.seeded_sampler:SeededSampler"
 _FIXED_ENVIRONMENT: Final = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_USE_V2_MODEL_RUNNER": "0",
+    "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",
 }
-"""In-process, and the model runner that takes our sampler."""
+"""In-process, the model runner that takes our sampler, and a referee's one token of extra room."""
 _QUIET_ENVIRONMENT: Final = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -39,6 +40,7 @@ _CPU_ENVIRONMENT: Final = {
 _EAGER_CPU_ENVIRONMENT: Final = {"TORCHDYNAMO_DISABLE": "1", "VLLM_CPU_CI_ENV": "1"}
 """No compiler at all: with `enforce_eager` alone vLLM still compiles its sampler's helpers."""
 _CPU_ARGUMENTS: Final = {"enable_prefix_caching": False}
+_SERVING_ARGUMENTS: Final = {"logits_processors": [SAMPLER], "max_logprobs": 1}
 
 
 def is_cpu_build() -> bool:
@@ -84,11 +86,16 @@ def set_engine_environment(arguments: Mapping[str, Any]) -> None:
 
 
 def start_vllm(
-    release: Release, folder: Path, concurrent_requests_max: int, arguments: Mapping[str, Any]
+    release: Release,
+    folder: Path,
+    concurrent_requests_max: int,
+    arguments: Mapping[str, Any],
+    purpose: Mapping[str, Any] = _SERVING_ARGUMENTS,
 ) -> Any:
     """An `LLMEngine` in this process, after `set_engine_environment`; seconds to minutes.
 
-    `arguments` are vLLM engine arguments (`engine_args.parse_engine_arguments`). Raises
+    `arguments` are vLLM engine arguments (`engine_args.parse_engine_arguments`), `purpose` those
+    that it needs for what it is used for, which is serving unless said otherwise. Raises
     ConfigError for impossible ones; whatever else vLLM raises is its own.
     """
     from vllm.engine.arg_utils import EngineArgs
@@ -109,13 +116,12 @@ def start_vllm(
         "model": str(folder),
         "dtype": release.dtype,
         "max_model_len": release.context_tokens_max,
-        "logits_processors": [SAMPLER],
         "logprobs_mode": "raw_logprobs",
-        "max_logprobs": 1,
         "generation_config": "vllm",
         "skip_tokenizer_init": True,
         "disable_log_stats": True,
         "seed": 0,
+        **purpose,
     }
     try:
         return LLMEngine.from_engine_args(EngineArgs(**{**defaults, **arguments, **fixed}))

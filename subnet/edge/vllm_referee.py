@@ -1,0 +1,122 @@
+"""claims -> VLLM REFEREE -> margins: teacher-forced prefill by vLLM, for whoever runs it anyway.
+
+The second backend beside `torch_referee`, and so a second opinion by other kernels. An answer goes
+in as part of the prompt; vLLM returns each position's 64 best raw log-probabilities and the claimed
+token's own. A log-probability is its logit minus one constant of the position, and neither support
+nor margin looks at anything but differences, so both are those of the logits.
+
+The engine core's tensors are read directly: vLLM's output processor would build Python objects for
+65 tokens a position, by `flat_logprobs` in a loop as well.
+
+Blocking and heavy: call it through `asyncio.to_thread`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from protocol.release import TOP_K_MAX, Release
+from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.margin import margins
+from subnet.core.verification.noise import position_of
+from subnet.core.verification.rows import logprob_gaps, sampling_rows
+from subnet.edge.vllm_runtime import set_engine_environment, start_vllm
+
+CLAIMS_AT_ONCE: Final = 64
+"""Requests that the engine holds: bounds memory to their log-probabilities, 780 bytes a token."""
+
+
+class VllmReferee:
+    """Scores claims against one release's weights. Not thread-safe: one caller at a time."""
+
+    def __init__(
+        self,
+        release: Release,
+        folder: Path,
+        *,
+        slack_logits: float,
+        batch_tokens_max: int = 2048,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Load the model into an engine in this process; seconds to minutes.
+
+        `slack_logits` comes from the release's calibration. `batch_tokens_max` bounds the tokens,
+        and so the rows of logits, of one step. `arguments` are vLLM engine arguments
+        (`engine_args.parse_engine_arguments`). Raises ConfigError for impossible ones.
+        """
+        chosen = {"max_num_batched_tokens": batch_tokens_max, **(arguments or {})}
+        set_engine_environment(chosen)
+        self._best = min(TOP_K_MAX, release.vocab_size)
+        # vLLM wants room to generate one token, which we throw away and no model sees.
+        room = release.context_tokens_max + 1
+        purpose = {"max_logprobs": self._best, "max_model_len": room}
+        self._engine = start_vllm(release, folder, CLAIMS_AT_ONCE, chosen, purpose)
+        self._core = self._engine.engine_core
+        self._vocab_size = release.vocab_size
+        self._slack_logits = slack_logits
+
+    def score(self, claims: Sequence[Claim]) -> list[ClaimScore]:
+        """Margins and log-probability gaps of each claim, in the order given.
+
+        A claim fits the release's context: `structural_fault` has seen to it.
+        """
+        scores = [ClaimScore((), ())] * len(claims)
+        answered = [index for index, claim in enumerate(claims) if claim.output_token_ids]
+        for start in range(0, len(answered), CLAIMS_AT_ONCE):
+            running = {
+                self._add(index, claims[index]): index
+                for index in answered[start : start + CLAIMS_AT_ONCE]
+            }
+            while running:
+                for output in self._core.get_output().outputs:
+                    found = output.new_prompt_logprobs_tensors
+                    if found is not None:
+                        index = running.pop(output.request_id)
+                        scores[index] = self._scored(claims[index], found)
+        return scores
+
+    def close(self) -> None:
+        """Give the engine's resources back."""
+        self._core.shutdown()
+
+    def _add(self, index: int, claim: Claim) -> str:
+        """Start one prefill; vLLM's name for it."""
+        from vllm import SamplingParams
+
+        ids = np.array(claim.prompt_token_ids + claim.output_token_ids, np.int64)
+        known = ids.clip(0, self._vocab_size - 1).tolist()
+        params = SamplingParams(
+            temperature=0.0, max_tokens=1, prompt_logprobs=self._best, detokenize=False
+        )
+        processor = self._engine.input_processor
+        request = processor.process_inputs(
+            str(index),
+            {"type": "token", "prompt_token_ids": known},
+            params,
+            supported_tasks=("generate",),
+        )
+        processor.assign_request_id(request)
+        self._core.add_request(request)
+        return str(request.request_id)
+
+    def _scored(self, claim: Claim, found: Any) -> ClaimScore:
+        """`found` are vLLM's `LogprobsTensors`: the claimed token first, then the best."""
+        tokens = len(claim.output_token_ids)
+        logprobs = found.logprobs[-tokens:].double().cpu().numpy()
+        ids = found.logprob_token_ids[-tokens:].long().cpu().numpy()
+        claimed = np.array(claim.output_token_ids, np.int64)
+        own = logprobs[:, 0]
+        positions = position_of(len(claim.prompt_token_ids), np.arange(tokens))
+        margin = margins(
+            logprobs[:, 1:],
+            ids[:, 1:],
+            claimed,
+            np.where(ids[:, 0] == claimed, own, -np.inf),
+            sampling_rows([claim], np.zeros(tokens, np.int64), positions),
+            self._vocab_size,
+            self._slack_logits,
+            np,
+        )
+        return ClaimScore(tuple(margin.tolist()), logprob_gaps(claim, own))

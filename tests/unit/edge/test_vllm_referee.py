@@ -1,0 +1,119 @@
+"""The referee on vLLM against the one on transformers: two code bases, one verdict."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+
+pytest.importorskip("vllm")
+
+from subnet.core.verification.calibration import CalibrationTable  # noqa: E402
+from subnet.core.verification.claim import Claim, ClaimScore  # noqa: E402
+from subnet.core.verification.margin import MARGIN_CAP_LOGITS  # noqa: E402
+from subnet.edge.release_files import load_release_files  # noqa: E402
+from subnet.edge.torch_referee import TorchReferee  # noqa: E402
+from subnet.edge.vllm_referee import VllmReferee  # noqa: E402
+from subnet.edge.vllm_runtime import runtime_name  # noqa: E402
+
+TINY = Path(__file__).parents[3] / "assets" / "tiny"
+TABLE = CalibrationTable.model_validate_json((TINY / "calibration.json").read_bytes())
+TOKENS = 24
+
+
+@pytest.fixture(scope="module")
+def files():
+    return load_release_files(str(TINY), runtime=runtime_name())
+
+
+@pytest.fixture(scope="module")
+def referee(files, honest):
+    del honest  # Made first: beside a running engine torch is slow.
+    before = dict(os.environ)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    made = VllmReferee(
+        files.release,
+        files.folder,
+        slack_logits=TABLE.slack_logits,
+        batch_tokens_max=1100,
+        arguments={"enforce_eager": True},
+    )
+    yield made
+    made.close()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def other():
+    return TorchReferee(TINY, dtype="bfloat16", slack_logits=TABLE.slack_logits)
+
+
+def unanswered(number, prompt_tokens, vocab_size):
+    dice = np.random.default_rng(number)
+    return Claim(
+        prompt_token_ids=tuple(dice.integers(3, vocab_size, prompt_tokens).tolist()),
+        output_token_ids=(),
+        temperature_milli=(0, 300, 1000, 1500)[number % 4],
+        top_p_milli=(1000, 950)[number % 2],
+        top_k=(64, 20)[number % 2],
+        seed=2**63 + number,
+        logprobs=None,
+        finish_reason="length",
+    )
+
+
+@pytest.fixture(scope="module")
+def honest(files, other):
+    """Answers sampled by transformers, with its log-probabilities."""
+    asked = [unanswered(n, 2 + 5 * n, files.release.vocab_size) for n in range(12)]
+    made = other.continued(asked, TOKENS)
+    blank = other.score([replace(claim, logprobs=(0.0,) * TOKENS) for claim in made])
+    return [
+        replace(claim, logprobs=tuple(-gap for gap in score.logprob_gaps))
+        for claim, score in zip(made, blank, strict=True)
+    ]
+
+
+def test_both_referees_find_honest_answers_honest(referee, other, honest):
+    for scores in (referee.score(honest), other.score(honest)):
+        margins = np.concatenate([score.margins for score in scores])
+        gaps = np.concatenate([score.logprob_gaps for score in scores])
+        assert len(margins) == len(gaps) == TOKENS * len(honest)
+        assert margins.max() < TABLE.edges_logits[-1]
+        assert (margins > TABLE.edges_logits[0]).mean() < 0.02
+        assert gaps.mean() < 3 * TABLE.sigma_logits
+
+
+def test_both_referees_see_a_foreign_seed_alike(referee, other, honest):
+    forged = [replace(claim, seed=claim.seed ^ 1) for claim in honest if claim.temperature_milli]
+    ours = np.concatenate([score.margins for score in referee.score(forged)])
+    theirs = np.concatenate([score.margins for score in other.score(forged)])
+    assert (ours > TABLE.edges_logits[-1]).mean() > 0.3
+    assert (np.abs(ours - theirs) < 0.1).mean() > 0.98
+
+
+def test_order_is_kept_and_an_empty_answer_has_an_empty_score(referee, honest):
+    short = replace(honest[1], output_token_ids=honest[1].output_token_ids[:3], logprobs=None)
+    empty = replace(honest[0], output_token_ids=(), logprobs=())
+    scores = referee.score([honest[2], empty, short])
+    assert [len(score.margins) for score in scores] == [TOKENS, 0, 3]
+    assert scores[1] == ClaimScore((), ())
+    assert scores[2].logprob_gaps == ()
+
+
+def test_ids_outside_the_vocabulary_are_scored_as_far_off_not_crashed_on(referee, honest, files):
+    output = (files.release.vocab_size, -1, *honest[0].output_token_ids[2:])
+    (score,) = referee.score([replace(honest[0], output_token_ids=output)])
+    assert score.margins[:2] == (MARGIN_CAP_LOGITS, MARGIN_CAP_LOGITS)
+
+
+def test_an_answer_that_fills_the_context_is_scored_in_full(referee, other, files):
+    prompt_tokens = files.release.context_tokens_max - 1
+    (claim,) = other.continued([unanswered(6, prompt_tokens, files.release.vocab_size)], 1)
+    (score,) = referee.score([claim])
+    assert len(score.margins) == 1
+    assert max(score.margins) < 0.1
