@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -33,10 +34,12 @@ from subnet.edge.engine_wire import (
     frame,
 )
 from subnet.edge.vllm_runtime import (
+    check_native_seeds,
     first_line,
     measured_environment,
     set_engine_environment,
     start_vllm,
+    uses_native_seeds,
 )
 
 RECEIVE_BYTES: Final = 1 << 20
@@ -98,6 +101,7 @@ class EngineLoop:
         self._core = engine.engine_core
         self._release = release
         self._link = link
+        self._has_native_seeds = uses_native_seeds()
         self._numbers: dict[str, int] = {}
         """Of the running requests, by vLLM's name."""
         self._names: dict[int, str] = {}
@@ -121,9 +125,7 @@ class EngineLoop:
     def _add(self, ask: Ask) -> None:
         from vllm.exceptions import VLLMError
 
-        from subnet.edge.seeded_sampler import seeded_params
-
-        params = seeded_params(
+        params = self._params_maker()(
             temperature_milli=ask.temperature_milli,
             top_p_milli=ask.top_p_milli,
             top_k=ask.top_k,
@@ -146,6 +148,15 @@ class EngineLoop:
         self._core.add_request(request)
         self._numbers[request.request_id] = ask.number
         self._names[ask.number] = request.request_id
+
+    def _params_maker(self) -> Callable[..., Any]:
+        if self._has_native_seeds:
+            from subnet.edge.native_seeds import native_params
+
+            return native_params
+        from subnet.edge.seeded_sampler import seeded_params
+
+        return seeded_params
 
     def _abort(self, number: int) -> None:
         name = self._names.pop(number, None)
@@ -182,6 +193,8 @@ def load_engine(link: Link) -> EngineLoop:
     release = Release.model_validate_json(start.release)
     set_engine_environment(start.arguments)
     engine = start_vllm(release, Path(start.folder), start.concurrent_requests_max, start.arguments)
+    if uses_native_seeds():
+        check_native_seeds(engine, release)
     gc.collect()
     gc.freeze()
     link.send(Started(measured_environment(release).to_bytes()))

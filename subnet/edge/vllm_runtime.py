@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from protocol.inference import Environment
-from protocol.release import Release
+from protocol.release import TOP_K_MAX, Release
 from subnet.config import ConfigError
 from subnet.edge.engine_args import check_known
+from subnet.edge.seed_selftest import check_runner, check_seeds
 
 SAMPLER: Final = "subnet.edge.seeded_sampler:SeededSampler"
+_RUNNER: Final = "VLLM_USE_V2_MODEL_RUNNER"
 _FIXED_ENVIRONMENT: Final = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_USE_V2_MODEL_RUNNER": "0",
     "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",
 }
-"""In-process, the model runner that takes our sampler, and a referee's one token of extra room."""
+"""In-process, and a referee's one token of extra room."""
 _QUIET_ENVIRONMENT: Final = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -41,6 +42,8 @@ _EAGER_CPU_ENVIRONMENT: Final = {"TORCHDYNAMO_DISABLE": "1", "VLLM_CPU_CI_ENV": 
 """No compiler at all: with `enforce_eager` alone vLLM still compiles its sampler's helpers."""
 _CPU_ARGUMENTS: Final = {"enable_prefix_caching": False}
 _SERVING_ARGUMENTS: Final = {"logits_processors": [SAMPLER], "max_logprobs": 1}
+_NATIVE_ARGUMENTS: Final = {"max_logprobs": TOP_K_MAX}
+"""Room for the self-test's log-probabilities."""
 
 
 def is_cpu_build() -> bool:
@@ -50,6 +53,14 @@ def is_cpu_build() -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def uses_native_seeds() -> bool:
+    """Whether vLLM itself draws our noise: its runner V2, which the operator asks for on a GPU.
+
+    Written, unproved: no GPU has run it yet, so that our own sampler under V1 is the default.
+    """
+    return not is_cpu_build() and os.environ.get(_RUNNER) == "1"
 
 
 def runtime_name() -> str:
@@ -70,6 +81,7 @@ def set_engine_environment(arguments: Mapping[str, Any]) -> None:
     compiler.
     """
     os.environ.update(_FIXED_ENVIRONMENT)
+    os.environ[_RUNNER] = "1" if uses_native_seeds() else "0"
     defaults = dict(_QUIET_ENVIRONMENT)
     if is_cpu_build():
         defaults |= _CPU_ENVIRONMENT
@@ -90,7 +102,7 @@ def start_vllm(
     folder: Path,
     concurrent_requests_max: int,
     arguments: Mapping[str, Any],
-    purpose: Mapping[str, Any] = _SERVING_ARGUMENTS,
+    purpose: Mapping[str, Any] | None = None,
 ) -> Any:
     """An `LLMEngine` in this process, after `set_engine_environment`; seconds to minutes.
 
@@ -121,12 +133,20 @@ def start_vllm(
         "skip_tokenizer_init": True,
         "disable_log_stats": True,
         "seed": 0,
-        **purpose,
+        **(purpose or (_NATIVE_ARGUMENTS if uses_native_seeds() else _SERVING_ARGUMENTS)),
     }
     try:
         return LLMEngine.from_engine_args(EngineArgs(**{**defaults, **arguments, **fixed}))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"vLLM refuses its arguments: {first_line(error)}") from error
+
+
+def check_native_seeds(engine: Any, release: Release) -> None:
+    """Raise EngineError unless a serving engine that draws its own noise draws ours."""
+    from subnet.edge.native_seeds import EngineProbe
+
+    check_runner(engine)
+    check_seeds(EngineProbe(engine, release.vocab_size), release.vocab_size)
 
 
 def measured_environment(release: Release) -> Environment:

@@ -49,3 +49,13 @@ def test_the_operator_wins_but_for_what_our_sampler_needs():
     set_engine_environment(EAGER)
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert os.environ["VLLM_USE_V2_MODEL_RUNNER"] == "0"
+
+
+@pytest.mark.parametrize(("is_cpu", "asked", "runner"), [(True, "1", "0"), (False, "1", "1")])
+def test_vllms_own_seeds_are_for_gpus_whose_operator_asks(monkeypatch, is_cpu, asked, runner):
+    monkeypatch.setattr(vllm_runtime, "is_cpu_build", lambda: is_cpu)
+    assert not vllm_runtime.uses_native_seeds()
+    os.environ["VLLM_USE_V2_MODEL_RUNNER"] = asked
+    set_engine_environment(EAGER)
+    assert os.environ["VLLM_USE_V2_MODEL_RUNNER"] == runner
+    assert vllm_runtime.uses_native_seeds() == (runner == "1")
