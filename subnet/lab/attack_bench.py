@@ -36,7 +36,8 @@ from subnet.core.verification.evidence import EvidenceParams
 from subnet.core.verification.structure import structural_fault
 from subnet.edge.answer_reader import AnswerReader, StreamFaultError
 from subnet.edge.release_files import ReleaseFiles
-from subnet.lab.attacks import ATTACKS, Adversary, Diluted, Lab, LabAnswer, Question, Short
+from subnet.lab.adversary import Adversary, Diluted, Lab, LabAnswer, Question, Short
+from subnet.lab.attacks import ATTACKS
 from subnet.lab.calibration import ENGINES, Watch
 from subnet.lab.detection import Detection, Judged, Pool, Power, power
 from subnet.lab.traffic import planned_requests

@@ -9,8 +9,9 @@ from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.evidence import Channel
 from subnet.edge.release_files import load_release_files
 from subnet.edge.tokenizer import HubTokenizer
+from subnet.lab.adversary import Lab
 from subnet.lab.attack_bench import Jury, answers_judged, chosen_attacks, questions_of, requests_of
-from subnet.lab.attacks import ATTACKS, Lab
+from subnet.lab.attacks import ATTACKS
 from subnet.lab.transcripts import make_referee
 
 RELEASE = Path(__file__).parents[3] / "assets" / "tiny"
