@@ -20,7 +20,9 @@ from subnet.core.bundle import (
 )
 from subnet.core.draws import period_secret
 from subnet.core.reverify import ExpectedRules, Verdict, draw_problem, reverify
+from subnet.core.verification.claim import ClaimScore
 from subnet.core.verification.evidence import EvidenceParams, fresh_state
+from subnet.core.verification.verdict import step
 from subnet.edge.btauth import verify_signature
 from tests.evidence_support import (
     BLOCK_HASH,
@@ -31,8 +33,11 @@ from tests.evidence_support import (
     bundle_of,
     is_drawn,
     make_pending,
+    make_request,
+    pending_of_answer,
+    signed_answer,
 )
-from tests.validator_support import HashReferee
+from tests.validator_support import STOP, HashReferee
 
 REFEREE = HashReferee()
 
@@ -109,6 +114,8 @@ FORGERIES = {
     "counter": (("answers", 0, "draw", "counter"), 5, "revealed secret"),
     "share": (("answers", 0, "draw", "share_ppm"), 77, "share"),
     "secret": (("secrets", str(PERIOD)), "0" * 64, "revealed secret"),
+    "mixture": (("start", "log1p_evidence", "MARGIN"), [0.0], "another mixture"),
+    "block": (("answers", 0, "draw", "block"), 5, "hash or its number"),
     "start": (("start", "log1p_evidence", "MARGIN", 0), 3.0, "does not follow"),
 }
 
@@ -170,6 +177,59 @@ def test_margins_that_the_model_does_not_give_are_refuted_however_well_they_fit_
     outcome = check(slander)
     assert outcome.verdict is Verdict.REFUTED
     assert "not as this model has them" in outcome.reason
+
+
+def test_an_alarm_that_lives_on_margins_within_the_slack_is_refuted():
+    class Lifted(HashReferee):
+        def score(self, claims):
+            return [ClaimScore((0.04,) * len(claim.output_token_ids), ()) for claim in claims]
+
+    honest = [make_pending(number, is_honest=True) for number in range(9)]
+    bundle = bundle_of(audited(honest, Lifted()))
+    assert bundle.has_alarm
+    assert bundle.rules.table.slack_logits > 0.04
+    outcome = check(bundle)
+    assert outcome.verdict is Verdict.REFUTED
+    assert "not even warn" in outcome.reason
+    assert [answer.tokens_off for answer in outcome.answers] == [0] * len(bundle.answers)
+
+
+def test_an_alarm_that_recomputed_margins_only_come_near_is_inconclusive():
+    class Blurred(HashReferee):
+        """The first answer is loud; `margins` are those of all others."""
+
+        def __init__(self, margins):
+            self.margins = margins
+
+        def score(self, claims):
+            first = make_pending(0, is_honest=False).claim
+            others = ClaimScore(self.margins, ())
+            return [ClaimScore((1.0,) * 20, ()) if one == first else others for one in claims]
+
+    bundle = bundle_of(audited(cheat(), Blurred((0.04,) * 20)))
+    assert bundle.has_alarm
+    outcome = reverify(bundle, verify_signature, Blurred((0.04,) + (0.0,) * 19).score)
+    assert outcome.verdict is Verdict.INCONCLUSIVE, outcome.reason
+    assert "warns, but does not reach" in outcome.reason
+
+
+def test_a_path_that_goes_on_after_an_alarm_is_refuted():
+    guilty = audited(cheat(), REFEREE)
+    state = step(guilty[-1].before, guilty[-1].evidence.readings, EvidenceParams()).state
+    more = audited([make_pending(9, is_honest=False)], REFEREE, start=state)
+    outcome = check(bundle_of([*guilty, *more]))
+    assert outcome.verdict is Verdict.REFUTED
+    assert "start over" in outcome.reason
+
+
+def test_an_answer_that_no_engine_gives_has_no_audit():
+    tokens, logprobs = (STOP, *range(20, 39)), (-0.5,) * 20
+    skipped = pending_of_answer(
+        signed_answer(make_request(8), tokens, logprobs), tokens, logprobs, 8
+    )
+    outcome = check(bundle_of(audited([skipped], REFEREE)))
+    assert outcome.verdict is Verdict.REFUTED
+    assert "STOP_SKIPPED" in outcome.reason
 
 
 def test_an_answer_counted_twice_is_refuted():

@@ -10,6 +10,7 @@ from subnet.core.audit import PPM, Traffic
 from subnet.core.bundle import DELAY_US
 from subnet.core.reverify import ExpectedRules, Verdict, reverify
 from subnet.core.standing import ALARM
+from tests.evidence_support import MINER, audited, make_pending
 from tests.validator_support import (
     VALIDATOR,
     FakeMiner,
@@ -82,3 +83,13 @@ def test_users_words_are_withheld_unless_they_agreed(subnet):
 def test_a_stranger_has_no_bundle(subnet):
     with pytest.raises(UsageError, match="no audited answers"):
         export_bundle(subnet.store, miner_hotkey(9), None, NOW_US)
+
+
+def test_a_closure_is_told_before_what_came_after_it(subnet):
+    referee = HashReferee()
+    guilty = audited([make_pending(n, is_honest=False) for n in range(6)], referee)
+    later = audited([make_pending(n, is_honest=True) for n in range(10, 12)], referee)
+    subnet.store.save_audits([], [], [], [*guilty, *later])
+    bundle = export_bundle(subnet.store, MINER.hotkey, None, NOW_US)
+    assert bundle.has_alarm
+    assert bundle.answers == tuple(one.evidence for one in guilty)
