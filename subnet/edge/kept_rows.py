@@ -56,12 +56,14 @@ def keep(
     db: sa.Connection, answers: Sequence[KeptAnswer], rules_digest: str, limits: KeptLimits
 ) -> None:
     """Append to the windows, and drop what no longer belongs or fits."""
+    seen: set[tuple[str, str, Traffic]] = set()
     for answer in answers:
-        window = _window(answer)
-        stale = KEPT.c.rules_digest != rules_digest
-        if answer.before.responses == 0:
-            stale = sa.true()
-        db.execute(KEPT.delete().where(window, ~KEPT.c.led_to_alarm, stale))
+        key = (answer.miner_hotkey, answer.release_digest, answer.traffic)
+        starts_over = answer.before.responses == 0
+        if starts_over or key not in seen:
+            stale = sa.true() if starts_over else KEPT.c.rules_digest != rules_digest
+            db.execute(KEPT.delete().where(_window(answer), ~KEPT.c.led_to_alarm, stale))
+            seen.add(key)
         response = answer.evidence.response
         db.execute(
             KEPT.insert().values(
@@ -76,17 +78,12 @@ def keep(
                 body=answer.evidence.model_dump_json(),
             )
         )
-        nth_newest = (
-            sa.select(KEPT.c.sequence)
-            .where(window, ~KEPT.c.led_to_alarm)
-            .order_by(KEPT.c.sequence.desc())
-            .offset(limits.answers_max)
-            .limit(1)
-            .scalar_subquery()
-        )
-        db.execute(KEPT.delete().where(window, ~KEPT.c.led_to_alarm, KEPT.c.sequence <= nth_newest))
         if answer.is_alarm:
+            _trim(db, answer, limits.answers_max)
             _set_aside(db, answer)
+    last = {(one.miner_hotkey, one.release_digest, one.traffic): one for one in answers}
+    for answer in last.values():
+        _trim(db, answer, limits.answers_max)
     if answers:
         _drop_oldest(db, limits.tokens_max)
 
@@ -127,6 +124,20 @@ def _window(answer: KeptAnswer) -> sa.ColumnElement[bool]:
         KEPT.c.release_digest == answer.release_digest,
         KEPT.c.traffic == answer.traffic,
     )
+
+
+def _trim(db: sa.Connection, answer: KeptAnswer, answers_max: int) -> None:
+    """Drop the oldest answers of the open window; once a batch, as it walks the whole window."""
+    is_open = sa.and_(_window(answer), ~KEPT.c.led_to_alarm)
+    newest_dropped = (
+        sa.select(KEPT.c.sequence)
+        .where(is_open)
+        .order_by(KEPT.c.sequence.desc())
+        .offset(answers_max)
+        .limit(1)
+        .scalar_subquery()
+    )
+    db.execute(KEPT.delete().where(is_open, KEPT.c.sequence <= newest_dropped))
 
 
 def _set_aside(db: sa.Connection, answer: KeptAnswer) -> None:

@@ -79,6 +79,15 @@ def test_a_window_forgets_its_oldest_answers_and_keeps_the_state_before_the_rest
     assert window.start == answers[5].before != fresh_state(RULES.evidence)
 
 
+def test_a_window_that_led_to_an_alarm_is_bounded_too(store):
+    store.save_evidence_rules(RULES, replace(LIMITS, answers_max=1))
+    guilty = kept(range(6), is_honest=False)
+    keep(store, guilty)
+    (alarm,) = store.kept_windows(MINER.hotkey)
+    assert numbers(alarm) == [1]
+    assert alarm.start == guilty[1].before
+
+
 def test_all_windows_together_stay_within_their_tokens_and_alarms_go_last(store):
     store.save_evidence_rules(RULES, replace(LIMITS, tokens_max=5 * TOKENS_EACH))
     guilty = kept(range(6), is_honest=False)
