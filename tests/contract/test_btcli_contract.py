@@ -146,7 +146,7 @@ async def _stake(btcli: Btcli, client: bt.Client, netuid: int) -> None:
         btcli.ok("stake", "add", *where, "--amount", STAKE_TAO, wallet="validator"),
     )
     before = await client.staking.get(btcli.cold["validator"], hotkey, netuid)
-    assert before.tao >= STAKE_TAO
+    assert before.rao >= STAKE_TAO * 10**9
     miner = (await client.subnets.metagraph(netuid)).by_hotkey(btcli.hot["miner"])
     assert miner.axon == "10.0.0.9:8091"
     free = await client.balances.get(btcli.cold["validator"])
