@@ -21,7 +21,6 @@ from subnet.core.verification.calibration import (
     Band,
     CalibrationParams,
     CalibrationTable,
-    Provenance,
 )
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.gaps import GapTable
@@ -42,6 +41,7 @@ from subnet.roles.roster import Roster
 from subnet.roles.supervisor import Supervisor
 from subnet.roles.validator import run_loops
 from subnet.roles.weight_setter import WeightSetter
+from tests.calibration_support import PROVENANCE
 
 VALIDATOR = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 BLOCK_SECONDS = 1.0
@@ -350,19 +350,7 @@ def make_table() -> CalibrationTable:
         for temperature in (700, 1000)
         for top_p in (950, 1000)
     )
-    provenance = Provenance(
-        release_digest=RELEASE.digest(),
-        engine="hash",
-        engine_modes=("eager",),
-        referee="hash",
-        versions={},
-        seed=0,
-        prompts_digest="",
-        prompts=0,
-        responses=0,
-        tokens=0,
-        batch_sizes=(),
-    )
+    provenance = PROVENANCE.model_copy(update={"release_digest": RELEASE.digest()})
     return CalibrationTable(
         sigma_logits=0.01,
         slack_logits=0.05,

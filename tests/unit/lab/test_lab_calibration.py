@@ -6,29 +6,13 @@ import pytest
 from subnet.cli.calibrate import calibrate
 from subnet.config import ConfigError
 from subnet.core.verification.bounds import CalibrationParams
-from subnet.core.verification.calibration import (
-    BASE_EDGES_LOGITS,
-    CalibrationTable,
-    Provenance,
-)
+from subnet.core.verification.calibration import BASE_EDGES_LOGITS, CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.gaps import fitted_gap_table
 from subnet.lab.calibration import Answer, checked, fit
+from tests.calibration_support import PROVENANCE
 
 PARAMS = CalibrationParams()
-PROVENANCE = Provenance(
-    release_digest="r",
-    engine="e",
-    engine_modes=("eager",),
-    referee="t",
-    versions={},
-    seed=1,
-    prompts_digest="p",
-    prompts=1,
-    responses=1,
-    tokens=1,
-    batch_sizes=(1,),
-)
 
 
 def answers(dice, count, loud, is_held_out):

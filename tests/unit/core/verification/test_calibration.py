@@ -10,12 +10,12 @@ from subnet.core.verification.calibration import (
     BASE_EDGES_LOGITS,
     Band,
     CalibrationTable,
-    Provenance,
     fitted_band,
     numeric_noise,
     scaled_edges,
 )
 from subnet.core.verification.gaps import GapTable
+from tests.calibration_support import PROVENANCE
 
 PARAMS = CalibrationParams()
 
@@ -39,19 +39,7 @@ def table(*bands, context_tokens_max=128):
         bands=bands,
         gaps=GapTable(edges_nats={}, cells=()),
         held_out=None,
-        provenance=Provenance(
-            release_digest="r",
-            engine="e",
-            engine_modes=("eager",),
-            referee="t",
-            versions={},
-            seed=1,
-            prompts_digest="p",
-            prompts=1,
-            responses=1,
-            tokens=1,
-            batch_sizes=(1,),
-        ),
+        provenance=PROVENANCE,
     )
 
 
