@@ -111,38 +111,6 @@ def _claim(prompt: tuple[int, ...], output: Any) -> Claim:
     )
 
 
-class BareForward:
-    """The calls of the decoder and of the output layer that one scoring run makes, and no more."""
-
-    def __init__(self, referee: Any) -> None:
-        self._calls: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
-        self._referee = referee
-
-    def record(self, claims: list[Claim]) -> None:
-        """Score once, and keep what the model was asked."""
-        referee = self._referee
-        layers = referee._decoder, referee._head
-        referee._decoder, referee._head = map(self._recorded, layers)
-        referee._head.weight = layers[1].weight
-        referee.score(claims)
-        referee._decoder, referee._head = layers
-
-    def _recorded(self, layer: Any) -> Any:
-        def call(*inputs: Any, **options: Any) -> Any:
-            self._calls.append((layer, inputs, options))
-            return layer(*inputs, **options)
-
-        return call
-
-    def run(self) -> None:
-        """Repeat the calls."""
-        import torch
-
-        with torch.inference_mode():
-            for layer, inputs, options in self._calls:
-                layer(*inputs, **options)
-
-
 def interleaved(
     progress: Progress, rounds: int, **what: Callable[[], Any]
 ) -> dict[str, list[float]]:
@@ -175,6 +143,7 @@ def bench(
         many, single = served
         set_engine_environment({"enforce_eager": True})
         from subnet.edge.torch_referee import TorchReferee
+        from subnet.lab.bare_forward import BareForward
 
         referee = TorchReferee(
             files.folder, dtype=files.release.dtype, slack_logits=table.slack_logits

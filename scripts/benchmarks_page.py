@@ -22,8 +22,12 @@ def write_benchmark(
     targets: Mapping[str, str],
     command: str,
     versions: Mapping[str, str],
+    machine: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write docs/benchmarks/<name>.json and regenerate the page. `targets` are by figure."""
+    """Write docs/benchmarks/<name>.json and regenerate the page. `targets` are by figure.
+
+    `machine` is where the figures come from, by default this one.
+    """
     folder = DOCS / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
     content = {
@@ -31,7 +35,7 @@ def write_benchmark(
         "explanation": explanation,
         "figures": dict(figures),
         "targets": dict(targets),
-        "machine": describe_machine(),
+        "machine": dict(machine or describe_machine()),
         "versions": dict(versions),
         "command": command,
     }

@@ -1,7 +1,8 @@
 """request -> VLLM'S OWN SEED -> seeded tokens: sampling by runner V2, without our processor.
 
-Written, unproved: no GPU has run this yet. vLLM's kernel takes the seed as a signed 64-bit word and
-places token k at prompt length - 1 + k, as `core.verification.noise` does.
+Written, unproved: the kernel was run on a GPU (docs/benchmarks.md), runner V2 never. vLLM's kernel
+takes the seed as a signed 64-bit word and places token k at prompt length - 1 + k, as
+`core.verification.noise` does.
 """
 
 from collections.abc import Sequence

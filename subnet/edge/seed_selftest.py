@@ -1,9 +1,10 @@
 """engine -> SELF-TEST -> serve or refuse: do vLLM's own seeds draw our noise on this machine?
 
-Written, unproved: no GPU has run this yet. On GPUs vLLM's model runner V2 samples by a request's
-`seed` with the noise that the referee recomputes (`core.verification.noise`). A changed kernel, or
-vLLM's silent fall-back to runner V1, would make every honest answer look forged; so 1,000 tokens
-are sampled and recomputed before the first customer is served.
+Written, unproved: the kernel was run on a GPU (docs/benchmarks.md), runner V2 never. On GPUs vLLM's
+model runner V2 samples by a request's `seed` with the noise that the referee recomputes
+(`core.verification.noise`). A changed kernel, or vLLM's silent fall-back to runner V1, would make
+every honest answer look forged; so 1,000 tokens are sampled and recomputed before the first
+customer is served.
 
 The answers are their own evidence: each token must be the seeded choice among the engine's best
 log-probabilities, which differ from its logits by a constant that no choice depends on.

@@ -21,10 +21,10 @@ from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
 from protocol.release import TOP_K_MAX
-from subnet.core.verification.candidates import best_candidates
 from subnet.core.verification.margin import seeded_choice
 from subnet.core.verification.noise import position_of, seed_prefix
 from subnet.core.verification.support import SamplingRows
+from subnet.edge.candidates import best_of
 
 SEEDED_KEYS: Final = ("temperature_milli", "top_p_milli", "top_k", "seed")
 _WINNER: Final = float(np.finfo(np.float32).max)
@@ -166,7 +166,7 @@ class SeededSampler(LogitsProcessor):
         vocab_size = logits.shape[1]
         whole = len(batch.indices) == logits.shape[0]
         rows = logits if whole else logits[torch.from_numpy(batch.indices).to(logits.device)]
-        values, ids = _best(rows, min(batch.top_k_max, vocab_size))
+        values, ids = _on_host(best_of(rows, min(batch.top_k_max, vocab_size)))
         broken = ~np.isfinite(values[:, 0]) | np.isnan(values[:, -1])
         if broken.any():
             values, ids = self._mend(logits, batch, broken, values, ids)
@@ -190,7 +190,7 @@ class SeededSampler(LogitsProcessor):
         index = torch.from_numpy(batch.indices[broken]).to(logits.device)
         clean = torch.nan_to_num(logits[index], nan=-1e30, posinf=1e30, neginf=-1e30)
         logits[index] = clean
-        values[broken], ids[broken] = _best(clean, values.shape[1])
+        values[broken], ids[broken] = _on_host(best_of(clean, values.shape[1]))
         return values, ids
 
 
@@ -229,9 +229,10 @@ def _altering(params: SamplingParams) -> dict[str, Any]:
     }
 
 
-def _best(rows: torch.Tensor, count: int) -> tuple[_Floats, _Ints]:
-    """The `count` best logits of each row, descending, with their ids."""
-    if rows.device.type == "cpu":
-        return best_candidates(rows.numpy(), count)
-    top = torch.topk(rows, count, dim=1)
-    return top.values.cpu().numpy(), top.indices.cpu().numpy()
+def _on_host(found: tuple[Any, Any]) -> tuple[_Floats, _Ints]:
+    values, ids = found
+    return (
+        (values, ids)
+        if isinstance(values, np.ndarray)
+        else (values.cpu().numpy(), ids.cpu().numpy())
+    )

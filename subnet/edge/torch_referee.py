@@ -19,12 +19,12 @@ from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from protocol.release import TOP_K_MAX
-from subnet.core.verification.candidates import best_candidates
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.margin import margins, seeded_choice
 from subnet.core.verification.noise import position_of
 from subnet.core.verification.rows import logprob_gaps, sampling_rows
 from subnet.core.verification.support import SamplingRows
+from subnet.edge.candidates import best_of
 from subnet.edge.wide_linear import widen
 
 _LOGITS_IN_FLIGHT: Final = 8_000_000
@@ -36,6 +36,9 @@ _RESHAPED_LOGITS: Final = ("final_logit_softcapping", "logit_scale", "logits_sca
 
 class UnsupportedModelError(Exception):
     """The model changes its logits after the output layer, which the referee does not replay."""
+
+
+_COLUMNS: Final = tuple(SamplingRows.__dataclass_fields__)
 
 
 class TorchReferee:
@@ -80,6 +83,8 @@ class TorchReferee:
         self._slack_logits = slack_logits
         self._batch_tokens_max = batch_tokens_max
         self._device = device
+        self._xp: Any = np if device == "cpu" else torch
+        self._candidates = min(TOP_K_MAX, self._vocab_size)
         at_once = _LOGITS_IN_FLIGHT if device == "cpu" else _GPU_LOGITS_IN_FLIGHT
         self._rows_in_flight = max(1, at_once // self._vocab_size)
 
@@ -111,9 +116,9 @@ class TorchReferee:
         with torch.inference_mode():
             inputs = torch.tensor([ids], device=self._device)
             hidden = self._decoder(input_ids=inputs, use_cache=False).last_hidden_state[:, -1]
-            values, best = _best(self._head(hidden).float())
+            best_logits, best = best_of(self._head(hidden).float(), self._candidates)
         rows = sampling_rows([claim], np.array([0]), np.array([len(ids) - 1]))
-        (chosen,) = seeded_choice(values, best, rows, self._vocab_size, np)
+        (chosen,) = seeded_choice(_numpy(best_logits), _numpy(best), rows, self._vocab_size, np)
         return replace(claim, output_token_ids=(*claim.output_token_ids, int(chosen)))
 
     def _batches(self, claims: Sequence[Claim]) -> Iterator[list[int]]:
@@ -143,16 +148,6 @@ class TorchReferee:
             )
         ]
 
-    def forward(self, claims: Sequence[Claim]) -> None:
-        """The bare passes of `score`, up to the logits: what scoring costs is measured by them."""
-        torch.set_num_threads(self._threads)
-        with torch.inference_mode():
-            for batch in self._batches(claims):
-                part = [claims[i] for i in batch]
-                hidden = self._hidden(part, *_places(part))
-                for start in range(0, len(hidden), self._rows_in_flight):
-                    self._head(hidden[start : start + self._rows_in_flight]).float()
-
     def _hidden(
         self,
         claims: Sequence[Claim],
@@ -174,40 +169,50 @@ class TorchReferee:
     def _against_vocabulary(
         self, hidden: torch.Tensor, claimed: npt.NDArray[np.int64], rows: SamplingRows
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Margin and raw log-probability [n] of each claimed token, chunk by chunk."""
-        step = self._rows_in_flight
-        margin = np.empty(len(claimed))
-        logprob = np.empty(len(claimed))
-        for start in range(0, len(claimed), step):
-            part = slice(start, start + step)
-            logits = self._head(hidden[part]).float()
-            known = claimed[part].clip(0, self._vocab_size - 1)
-            in_vocabulary = known == claimed[part]
-            own = logits.gather(1, torch.from_numpy(known[:, None]).to(logits.device))[:, 0]
-            values, ids = _best(logits)
-            margin[part] = margins(
-                values,
-                ids,
-                claimed[part],
-                np.where(in_vocabulary, own.double().cpu().numpy(), -np.inf),
-                SamplingRows(
-                    *(getattr(rows, name)[part] for name in SamplingRows.__dataclass_fields__)
-                ),
-                self._vocab_size,
-                self._slack_logits,
-                np,
-            )
-            logprob[part] = (own - torch.logsumexp(logits, dim=1)).cpu().numpy()
-        return margin, logprob
+        """Margin and raw log-probability [n] of each claimed token.
+
+        Computed where the logits are: by numpy on a CPU, where it is faster, by torch on a GPU,
+        where 64 candidates a row would take longer to leave than to score.
+        """
+        xp = self._xp
+        known = claimed.clip(0, self._vocab_size - 1)
+        at = torch.from_numpy(known[:, None]).to(self._device)
+        chunks = zip(
+            hidden.split(self._rows_in_flight), at.split(self._rows_in_flight), strict=True
+        )
+        read = zip(*(self._read(*chunk) for chunk in chunks), strict=True)
+        values, ids, own, logprob = (xp.concatenate(column) for column in read)
+        margin = margins(
+            values,
+            ids,
+            self._array(claimed),
+            xp.where(self._array(known == claimed), own, -xp.inf),
+            SamplingRows(*(self._array(getattr(rows, name)) for name in _COLUMNS)),
+            self._vocab_size,
+            self._slack_logits,
+            xp,
+        )
+        return _numpy(margin), _numpy(logprob)
+
+    def _read(self, hidden: torch.Tensor, at: torch.Tensor) -> tuple[Any, Any, Any, Any]:
+        """The best logits and their ids [n, k], the logits and log-probabilities at `at` [n]."""
+        logits = self._head(hidden)
+        if self._xp is np:
+            logits = logits.float()  # numpy knows no bf16.
+        values, ids = best_of(logits, self._candidates)
+        own = logits.gather(1, at)[:, 0].double()
+        # One pass over the vocabulary; logsumexp takes three.
+        logprob = torch.log_softmax(logits, 1, dtype=torch.float32).gather(1, at)[:, 0]
+        wide = self._xp.asarray(values, dtype=self._xp.float64)
+        return wide, ids, self._xp.asarray(own), self._xp.asarray(logprob)
+
+    def _array(self, values: npt.NDArray[Any]) -> Any:
+        """The values where margins are computed."""
+        return values if self._xp is np else torch.from_numpy(values).to(self._device)
 
 
-def _best(logits: torch.Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    count = min(TOP_K_MAX, logits.shape[1])
-    if logits.device.type == "cpu":
-        values, ids = best_candidates(logits.numpy(), count)
-        return values.astype(np.float64), ids
-    top = torch.topk(logits, count, dim=1)
-    return top.values.double().cpu().numpy(), top.indices.cpu().numpy()
+def _numpy(values: Any) -> npt.NDArray[Any]:
+    return np.asarray(values.cpu() if isinstance(values, torch.Tensor) else values)
 
 
 def _places(claims: Sequence[Claim]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

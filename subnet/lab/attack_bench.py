@@ -99,7 +99,7 @@ class Cost(_Frozen):
     batch64_ratio: float
     batch1_ratio: float
     over_bare_forward: float
-    """Time of scoring over that of its own forward passes."""
+    """Time of scoring over that of its own calls of the model, with inputs ready-made."""
 
 
 class Results(_Frozen):
@@ -264,14 +264,18 @@ def _cost(
     referee: "TorchReferee", claims: Sequence[Claim], rates: Mapping[int, float], watch: Watch
 ) -> Cost:
     """Side by side in this run: generation before, then scoring and its bare passes, in turns."""
+    from subnet.lab.bare_forward import BareForward
+
     part = list(claims[:1024])
     rounds = 5
     advance = watch("cost", rounds)
     times: dict[str, list[float]] = {"score": [], "forward": []}
+    bare_forward = BareForward(referee)
+    bare_forward.record(part)
     for _ in range(rounds):
-        for name, work in (("score", referee.score), ("forward", referee.forward)):
+        for name, work in (("score", lambda: referee.score(part)), ("forward", bare_forward.run)):
             begun = time.perf_counter()
-            work(part)
+            work()
             times[name].append(time.perf_counter() - begun)
         advance(1)
     scoring, bare = float(np.median(times["score"])), float(np.median(times["forward"]))

@@ -56,13 +56,13 @@ Choose = Callable[[Sequence[Logits], SamplingRows], Ids]
 """Each model's logits [n, vocab] and the honest parameters of n positions -> chosen ids [n]."""
 
 
-def load_model(folder: Path, dtype: str) -> LabModel:
-    """The checkpoint in a folder."""
+def load_model(folder: Path, dtype: str, device: str = "cpu") -> LabModel:
+    """The checkpoint in a folder, on a device as torch names it."""
     disable_progress_bar()
     network = AutoModelForCausalLM.from_pretrained(
         str(folder), dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
     )
-    return LabModel(network.eval())
+    return LabModel(network.eval().to(device))
 
 
 def with_weights(model: LabModel, change: Callable[[torch.Tensor], torch.Tensor]) -> LabModel:
@@ -145,8 +145,9 @@ class _Batch:
             first = width - len(job.prompt_token_ids)
             ids[row, first:] = job.prompt_token_ids
             seen[row, first:] = 1
-        self._prompt = torch.from_numpy(ids)
-        self._seen = torch.from_numpy(seen)
+        self._device = models[0].network.device
+        self._prompt = torch.from_numpy(ids).to(self._device)
+        self._seen = torch.from_numpy(seen).to(self._device)
         self._positions = (self._seen.cumsum(1) - 1).clamp(min=0)
         # Only what comes after the prompt misses what is hidden.
         self._after = self._seen.clone()
@@ -173,7 +174,7 @@ class _Batch:
                 logprobs[row].append(float(np.float16(min(told[row], 0.0))))
                 done = len(tokens[row]) >= self._jobs[row].tokens_max
                 is_open[row] = not (done or int(chosen[row]) in stops)
-            inputs = torch.from_numpy(chosen[:, None])
+            inputs = torch.from_numpy(chosen[:, None]).to(self._device)
             positions = positions[:, -1:] + 1
             self._after = torch.cat([self._after, torch.ones_like(inputs)], dim=1)
             mask = self._after
@@ -201,7 +202,7 @@ class _Batch:
             for layer in cache.layers:
                 layer.keys[:, :, fresh] = model.round_cache(layer.keys[:, :, fresh])
                 layer.values[:, :, fresh] = model.round_cache(layer.values[:, :, fresh])
-        return np.asarray(output.logits[:, -1].float().numpy())
+        return np.asarray(output.logits[:, -1].float().cpu().numpy())
 
     def _rows(self, step: int) -> SamplingRows:
         jobs = self._jobs

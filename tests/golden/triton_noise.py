@@ -1,9 +1,10 @@
 """seeds, positions, ids -> VLLM'S TRITON KERNELS -> words, noise, samples; a process of its own.
 
-    TRITON_INTERPRET=1 python triton_noise.py GUMBEL_PY INPUT_NPZ OUTPUT_NPZ
+    TRITON_INTERPRET=1 python triton_noise.py GUMBEL_PY INPUT_NPZ OUTPUT_NPZ [DEVICE]
 
-Triton decides when a kernel is declared whether it is interpreted. vLLM's file is loaded alone: its
-package would take seconds, and on a CPU it replaces triton by a placeholder.
+Triton decides when a kernel is declared whether it is interpreted; on a GPU it is compiled. vLLM's
+file is loaded alone: its package would take seconds, and on a CPU it replaces triton by a
+placeholder.
 """
 
 import importlib.util
@@ -43,7 +44,8 @@ def noise_kernel(seeds, positions, tokens, words, noise, block: tl.constexpr):
 
 
 def main():
-    given = {name: torch.from_numpy(array) for name, array in np.load(sys.argv[2]).items()}
+    torch.set_default_device(sys.argv[4] if len(sys.argv) > 4 else "cpu")
+    given = {name: torch.tensor(array) for name, array in np.load(sys.argv[2]).items()}
     count = len(given["tokens"])
     assert count % BLOCK == 0
     words, noise = torch.empty(count, dtype=torch.int64), torch.empty(count)
@@ -60,7 +62,8 @@ def main():
         apply_temperature=True,
         is_drafting=False,
     )
-    np.savez(sys.argv[3], words=words.numpy(), noise=noise.numpy(), sampled=sampled.numpy())
+    found = {"words": words, "noise": noise, "sampled": sampled}
+    np.savez(sys.argv[3], **{name: tensor.cpu().numpy() for name, tensor in found.items()})
 
 
 main()

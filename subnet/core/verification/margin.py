@@ -39,7 +39,7 @@ def seeded_choice(logits: Any, token_ids: Any, rows: SamplingRows, vocab_size: i
     inside = exact_support(borders(logits, rows, vocab_size, xp), logits)
     inside = inside | (rows.temperature <= 0)[:, None]
     best = xp.argmax(xp.where(inside, scores, -xp.inf), axis=1)
-    return token_ids[xp.arange(token_ids.shape[0]), best]
+    return token_ids[xp.arange(token_ids.shape[0], device=token_ids.device), best]
 
 
 def margins(

@@ -52,7 +52,7 @@ def borders(logits: Any, rows: SamplingRows, vocab_size: int, xp: Any) -> Border
 
     Greedy rows are treated as temperature 1; their support is not used.
     """
-    rank = xp.arange(logits.shape[1])[None, :]
+    rank = xp.arange(logits.shape[1], device=logits.device)[None, :]
     top_k = rows.top_k[:, None]
     top_p = rows.top_p[:, None]
     inside_k = rank < top_k

@@ -12,6 +12,7 @@ from subnet.core.verification.claim import Claim, ClaimScore  # noqa: E402
 from subnet.core.verification.margin import MARGIN_CAP_LOGITS  # noqa: E402
 from subnet.core.verification.noise import seed_prefix, seeded_gumbel  # noqa: E402
 from subnet.edge import torch_referee  # noqa: E402
+from subnet.edge.candidates import best_by_groups  # noqa: E402
 from subnet.edge.torch_referee import TorchReferee, UnsupportedModelError  # noqa: E402
 
 VOCABULARY = 160
@@ -154,6 +155,16 @@ def test_no_forward_pass_exceeds_the_token_bound(model_dir, honest):
     referee.score(honest)
     assert len(seen) > 1
     assert max(seen) <= 60
+
+
+def test_what_runs_on_a_gpu_scores_as_numpy_does(referee, model_dir, honest, monkeypatch):
+    here = referee.score(honest)
+    there = TorchReferee(model_dir, dtype="float32", slack_logits=0.05)
+    monkeypatch.setattr(there, "_xp", torch)
+    monkeypatch.setattr(torch_referee, "best_of", best_by_groups)
+    for one, other in zip(here, there.score(honest), strict=True):
+        assert one.margins == pytest.approx(other.margins, abs=1e-9)
+        assert one.logprob_gaps == pytest.approx(other.logprob_gaps, abs=1e-9)
 
 
 def test_order_is_kept_and_an_empty_answer_has_an_empty_score(referee, honest):
