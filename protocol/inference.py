@@ -19,6 +19,7 @@ from protocol import PROTOCOL_VERSION
 from protocol.errors import Rejection
 from protocol.message import WireMessage
 from protocol.release import TOP_K_MAX
+from protocol.structure import Structure
 from protocol.units import (
     Digest,
     Float16Bits,
@@ -39,13 +40,15 @@ REQUEST_BYTES_MAX: Final = 2_000_000
 
 
 class Sampling(WireMessage):
-    """The sampling parameters that every release verifies. Any other is refused by name."""
+    """The sampling parameters that releases verify. Any other is refused by name."""
 
     temperature_milli: Annotated[int, Field(ge=0, le=2000)]
     """Thousandths; 0 is greedy."""
     top_p_milli: Annotated[int, Field(ge=1, le=1000)]
     top_k: Annotated[int, Field(ge=1, le=TOP_K_MAX)]
     tokens_max: Annotated[int, Field(ge=1, le=PROMPT_TOKENS_MAX)]
+    structure: Structure | None = None
+    """What the answer must look like; for releases that name a `grammar`."""
 
 
 class InferenceRequest(WireMessage):

@@ -8,6 +8,8 @@ from protocol.message import WireMessage
 from protocol.units import Digest, TokenCount, TokenId
 
 NOISE_SCHEME: Final = "murmur3-gumbel-v1"
+GRAMMAR_BACKEND: Final = "xgrammar-0.2.8"
+"""Another version may mask other tokens."""
 TOP_K_MAX: Final = 64
 """The referee keeps this many logits a position, so no wider support can be verified."""
 
@@ -33,3 +35,6 @@ class Release(WireMessage):
     stop_token_ids: Annotated[tuple[TokenId, ...], Field(min_length=1, max_length=16)]
     top_k_max: Annotated[int, Field(ge=1, le=TOP_K_MAX)] = TOP_K_MAX
     noise: Literal["murmur3-gumbel-v1"] = NOISE_SCHEME
+    grammar: Literal["xgrammar-0.2.8"] | None = None
+    """The backend whose masks structured output follows, replayed by the referee; None: the release
+    verifies no structured output, and such requests are refused."""

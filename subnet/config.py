@@ -62,6 +62,8 @@ class ReleaseSettings(Section):
     """`auto` is the checkpoint's own."""
     runtime: str = "vllm-0.32.0-cpu"
     """The engine build that the release pins: miners refuse to serve it with another."""
+    grammar: Literal["auto", "xgrammar-0.2.8", "none"] = "auto"
+    """What masks structured output; `auto` is xgrammar for models with a `tokenizer.json`."""
     calibration: Path | None = None
     """The verifier's table for this release; default: `calibration.json` in the model's folder."""
 

@@ -11,6 +11,7 @@ from typing import Protocol
 from protocol.handshake import MinerCard
 from protocol.inference import Environment, FinishReason, InferenceRequest, InferenceResponse
 from protocol.release import Release
+from protocol.structure import Structure
 from subnet.core.audit import Traffic
 from subnet.core.audited import KeptAnswer, PendingAudit
 from subnet.core.standing import MinerStanding
@@ -62,6 +63,7 @@ class EngineRequest:
     top_k: int
     tokens_max: int
     seed: int
+    structure: Structure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,10 @@ class EngineError(Exception):
     """The engine failed on a request, or died; the message says which."""
 
 
+class UnsupportedRequestError(EngineError):
+    """The request asks for what this engine cannot do; the message tells the caller what."""
+
+
 class Engine(Protocol):
     """An inference engine that serves exactly one release with seeded sampling."""
 
@@ -91,7 +97,10 @@ class Engine(Protocol):
     def concurrent_requests_max(self) -> int: ...
 
     def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
-        """Stream one answer. Closing the iterator aborts the request. Raises EngineError."""
+        """Stream one answer. Closing the iterator aborts the request.
+
+        Raises EngineError, UnsupportedRequestError before the first token.
+        """
         ...
 
     async def failed(self) -> None:
@@ -163,6 +172,14 @@ class Referee(Protocol):
     """Teacher-forced scoring of claims under one release's own weights. Blocking and heavy."""
 
     def score(self, claims: Sequence[Claim]) -> list[ClaimScore]: ...
+
+
+class Grammars(Protocol):
+    """The release's grammar backend."""
+
+    def refused_at(self, structure: Structure, token_ids: Sequence[int]) -> int | None:
+        """The index of the first token that the structure bars, or None."""
+        ...
 
 
 class Tokenizer(Protocol):

@@ -10,6 +10,7 @@ from bittensor.keyfiles import Keypair
 
 from protocol.inference import Environment, FinishReason, InferenceRequest, Sampling
 from protocol.release import Release
+from protocol.structure import Structure
 from subnet.config import MinerSettings
 from subnet.core.admission import AdmissionParams
 from subnet.edge.btauth import HotkeySigner
@@ -51,6 +52,7 @@ def make_request(
     timeout_ms: int = 20_000,
     top_k: int = 50,
     release_digest: str | None = None,
+    structure: Structure | None = None,
 ) -> InferenceRequest:
     """A request that an idle miner admits."""
     return InferenceRequest(
@@ -59,7 +61,11 @@ def make_request(
         nonce=nonce or secrets.token_hex(32),
         prompt_token_ids=prompt,
         sampling=Sampling(
-            temperature_milli=700, top_p_milli=950, top_k=top_k, tokens_max=tokens_max
+            temperature_milli=700,
+            top_p_milli=950,
+            top_k=top_k,
+            tokens_max=tokens_max,
+            structure=structure,
         ),
         timeout_ms=timeout_ms,
     )
@@ -197,7 +203,9 @@ async def running_miner(
         await asyncio.gather(serving, return_exceptions=True)
 
 
-def make_tiny_model(folder: Path, seed: int = 0, *, is_endless: bool = False) -> Path:
+def make_tiny_model(
+    folder: Path, seed: int = 0, *, is_endless: bool = False, vocab_size: int = 512
+) -> Path:
     """A randomly initialised Llama that ends its answers after about 30 tokens.
 
     An endless one has a stop token that is never among the 50 likeliest, and a window of 1024.
@@ -207,7 +215,7 @@ def make_tiny_model(folder: Path, seed: int = 0, *, is_endless: bool = False) ->
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=512,
+        vocab_size=vocab_size,
         hidden_size=128,
         intermediate_size=256,
         num_hidden_layers=2,

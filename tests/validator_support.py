@@ -13,6 +13,7 @@ from protocol.handshake import MinerCard
 from protocol.inference import Environment, InferenceResponse, OutputHash
 from protocol.release import Release
 from protocol.sampling import derive_seed
+from protocol.structure import Structure
 from subnet.config import Settings
 from subnet.core.bundle import EvidenceRules
 from subnet.core.verification.calibration import (
@@ -175,6 +176,8 @@ class FakeClient:
         if behaviour == "foreign seed":
             seed += 1
         tokens = honest_tokens(seed, request.prompt_token_ids, request.sampling.tokens_max)
+        if behaviour == "breaks grammars" and request.sampling.structure is not None:
+            tokens = (BARRED, *tokens[1:])
         if behaviour == "skips stops":
             tokens = (STOP, *tokens[1:])
         hashed = OutputHash(request.digest())
@@ -377,6 +380,17 @@ def make_canary() -> Canary:
     return Canary(honest, tampered)
 
 
+BARRED = 950
+"""A token that no honest answer holds, and that every structure bars."""
+
+
+class FakeGrammars:
+    """`ports.Grammars` for a vocabulary without words."""
+
+    def refused_at(self, structure: Structure, token_ids: Sequence[int]) -> int | None:
+        return token_ids.index(BARRED) if BARRED in token_ids else None
+
+
 class Subnet:
     """A validator's roles over fakes and a real store."""
 
@@ -420,6 +434,7 @@ class Subnet:
             standing=settings.standing,
         )
         self.prober = Prober(
+            grammars=FakeGrammars(),
             client=self.client,
             store=self.store,
             book=self.book,

@@ -247,7 +247,12 @@ def _referee(bundle: EvidenceBundle, model: Path, settings: Settings) -> Referee
     if not model.is_dir():
         raise UsageError(f"no model folder {model}; name one with --model")
     files = load_release_files(
-        str(model), promised.revision, promised.dtype, promised.runtime, promised.model
+        str(model),
+        promised.revision,
+        promised.dtype,
+        promised.runtime,
+        promised.model,
+        promised.grammar or "none",
     )
     if files.release.digest() != bundle.release_digest:
         names = _differing(bundle, files.release.model_dump())

@@ -106,7 +106,13 @@ def make_cheat(
     if behaviour == "weaker":
         folder = weaker_model or files.folder.with_name(f"{files.folder.name}-weak")
         promised = files.release
-        weak = load_release_files(str(folder), promised.revision, promised.dtype, promised.runtime)
+        weak = load_release_files(
+            str(folder),
+            promised.revision,
+            promised.dtype,
+            promised.runtime,
+            grammar=promised.grammar or "none",
+        )
         inner = VllmEngine(weak.release, weak.folder, settings.concurrent_requests_max, arguments)
         return ClaimedReleaseEngine(inner, promised)
     honest = make_vllm_engine(files, settings, arguments)

@@ -72,7 +72,13 @@ def run_miner(
 
 def read_release(settings: ReleaseSettings) -> ReleaseFiles:
     """The release that the settings name. Raises ConfigError."""
-    return load_release_files(settings.model, settings.revision, settings.dtype, settings.runtime)
+    return load_release_files(
+        settings.model,
+        settings.revision,
+        settings.dtype,
+        settings.runtime,
+        grammar=settings.grammar,
+    )
 
 
 def external_host(settings: MinerSettings) -> str:

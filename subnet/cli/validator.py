@@ -40,6 +40,7 @@ from subnet.roles.validator import run_loops
 from subnet.roles.weight_setter import WeightSetter
 
 if TYPE_CHECKING:
+    from subnet.edge.grammar import Grammars
     from subnet.edge.torch_referee import TorchReferee
 
 CALIBRATION_FILE: Final = "calibration.json"
@@ -65,7 +66,9 @@ def run_validator(
     wallet = load_wallet(
         settings.chain.wallet_path, settings.chain.wallet_name, settings.chain.wallet_hotkey
     )
-    files = load_release_files(chosen.model, chosen.revision, chosen.dtype, chosen.runtime)
+    files = load_release_files(
+        chosen.model, chosen.revision, chosen.dtype, chosen.runtime, grammar=chosen.grammar
+    )
     table = load_calibration(settings, files)
     tokenizer = load_tokenizer(files)
     assert_judgeable(settings, files.release, table, tokenizer, prompts)
@@ -183,10 +186,18 @@ def make_referee(
             batch_tokens_max=settings.validator.referee_batch_tokens_max,
             threads=settings.validator.referee_threads,
             device=settings.validator.referee_device,
+            grammars=load_grammars(files),
         )
     except (OSError, UnsupportedModelError, RuntimeError, AssertionError) as error:
         # The last two are torch's own ways to say that a device does not exist.
         raise ConfigError(f"cannot load {files.folder} into the referee: {error}") from error
+
+
+def load_grammars(files: ReleaseFiles) -> "Grammars | None":
+    """What replays masks of structured answers. Raises ConfigError."""
+    from subnet.edge.grammar import release_grammars
+
+    return release_grammars(files.release, files.folder)
 
 
 def make_canary(referee: "TorchReferee", tokenizer: Tokenizer) -> Canary:
@@ -254,6 +265,7 @@ async def _run(
             book=book,
             roster=roster,
             tokenizer=tokenizer,
+            grammars=load_grammars(files),
             clock=clock,
             own_hotkey=signer.hotkey,
             release=files.release,

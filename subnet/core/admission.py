@@ -190,6 +190,11 @@ def _check_envelope(request: InferenceRequest, release: Release) -> None:
             RejectionReason.PARAMETER_NOT_VERIFIED,
             f"sampling.top_k: the release verifies at most {release.top_k_max}",
         )
+    if request.sampling.structure is not None and release.grammar is None:
+        raise RejectedError(
+            RejectionReason.PARAMETER_NOT_VERIFIED,
+            "sampling.structure: the release verifies no structured output",
+        )
     if max(request.prompt_token_ids) >= release.vocab_size:
         raise RejectedError(
             RejectionReason.MALFORMED_REQUEST,

@@ -65,7 +65,8 @@ def readings(claim: Claim, score: ClaimScore, table: CalibrationTable) -> Readin
     """What each channel saw in one answer; None if the table does not cover the request.
 
     An answer without log-probabilities, or of a length and temperature that has no honest gaps on
-    record, is read by its margins alone.
+    record, is read by its margins alone. So is a structured one: a hostile schema forces tokens so
+    unlikely that honest gaps double (12 false alarms in 111,758 such tokens), and margins do not.
     """
     bounds = table.bounds(
         claim.temperature_milli,
@@ -75,6 +76,8 @@ def readings(claim: Claim, score: ClaimScore, table: CalibrationTable) -> Readin
     if bounds is None:
         return None
     found = {Channel.MARGIN: Reading(bucket_counts(score.margins, table.edges_logits), bounds)}
+    if claim.structure is not None:
+        return found
     gap = table.gaps.reading(score.logprob_gaps, claim.temperature_milli)
     return found if gap is None else {**found, Channel.LOGPROB: gap}
 

@@ -71,8 +71,9 @@ class AnswerEvidence(_Frozen):
     transcript: Transcript | None
 
     def withheld(self) -> "AnswerEvidence":
-        """The same without a word of prompt or answer."""
-        return self.model_copy(update={"transcript": None})
+        """The same without a word of prompt or answer, or of the shape that was asked for."""
+        sampling = self.sampling.model_copy(update={"structure": None})
+        return self.model_copy(update={"transcript": None, "sampling": sampling})
 
 
 class EvidenceRules(_Frozen):

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from protocol.inference import Sampling
 from protocol.release import TOP_K_MAX
+from protocol.structure import Structure
 from subnet.core.benchmark import EASIEST_TIER, FAMILIES, generate_task
 from subnet.core.benchmark.draws import Draws
 from subnet.core.benchmark.task import Task
@@ -55,6 +56,8 @@ class DrawParams(BaseModel):
         SamplingChoice(share=1, temperature_milli=1000, top_p_milli=1000),
         SamplingChoice(share=1, temperature_milli=700, top_p_milli=950),
     )
+    structured_percent: Annotated[int, Field(ge=0, le=100)] = 50
+    """How many of the tasks that ask for JSON have their schema enforced as well."""
 
     @model_validator(mode="after")
     def _knows_the_families(self) -> Self:
@@ -96,18 +99,29 @@ def draw_task(secret: bytes, counter: int, params: DrawParams) -> Task:
     return generate_task(family, _labelled(b"task", secret, counter), params.tier)
 
 
-def draw_sampling(secret: bytes, counter: int, tokens_max: int, params: DrawParams) -> Sampling:
-    """The sampling parameters of the request with this counter."""
+def draw_sampling(
+    secret: bytes,
+    counter: int,
+    tokens_max: int,
+    params: DrawParams,
+    structure: Structure | None = None,
+) -> Sampling:
+    """The sampling parameters of the request with this counter.
+
+    `structure` is what the task can have enforced, and the release verifies.
+    """
     draws = Draws(b"assay/sampling/1", _key(secret, counter))
     left = draws.below(sum(choice.share for choice in params.sampling))
     for choice in params.sampling:
         left -= choice.share
         if left < 0:
+            is_structured = structure is not None and draws.below(100) < params.structured_percent
             return Sampling(
                 temperature_milli=choice.temperature_milli,
                 top_p_milli=choice.top_p_milli,
                 top_k=choice.top_k,
                 tokens_max=tokens_max,
+                structure=structure if is_structured else None,
             )
     raise AssertionError("a draw lies below the sum of the shares")
 

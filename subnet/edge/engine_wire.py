@@ -52,6 +52,8 @@ class Ask(msgspec.Struct, tag=True, array_like=True, frozen=True):
     top_k: int
     tokens_max: int
     seed: int
+    structure: bytes | None = None
+    """`protocol.structure.Structure` as JSON."""
 
 
 class Abort(msgspec.Struct, tag=True, array_like=True, frozen=True):
@@ -67,6 +69,13 @@ class Refused(msgspec.Struct, tag=True, array_like=True, frozen=True):
     detail: str
 
 
+class Unsupported(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """The engine cannot do what this request asks for: its caller's to mend."""
+
+    number: int
+    detail: str
+
+
 class Emitted(msgspec.Struct, tag=True, array_like=True, frozen=True):
     """What one step gave: (number, token ids, log-probabilities, vLLM's finish reason) each."""
 
@@ -74,7 +83,7 @@ class Emitted(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 ToEngine = Start | Ask | Abort
-FromEngine = Started | Unusable | Dead | Refused | Emitted
+FromEngine = Started | Unusable | Dead | Refused | Unsupported | Emitted
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 TO_ENGINE: Final = msgspec.msgpack.Decoder(ToEngine)

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
-from protocol.release import Release
+from protocol.release import GRAMMAR_BACKEND, Release
 from subnet.config import ConfigError
 
 DEFAULT_RUNTIME: Final = "vllm-0.32.0-cpu"
@@ -79,14 +79,16 @@ def load_release(
     dtype: str = "auto",
     runtime: str = DEFAULT_RUNTIME,
     name: str | None = None,
+    grammar: str = "auto",
 ) -> Release:
     """The release that `model` (a folder or a hub name) is. Hashes every weight file.
 
     `dtype` "auto" is the checkpoint's own. `name` is what the release is called; default: the hub
     name, or the folder's last part. For a snapshot of the hub's cache the release's revision is the
-    snapshot's commit, whatever branch or tag `revision` is. Raises ConfigError.
+    snapshot's commit, whatever branch or tag `revision` is. `grammar` "auto" verifies
+    structured output if the folder holds a tokenizer.json, "none" never. Raises ConfigError.
     """
-    return load_release_files(model, revision, dtype, runtime, name).release
+    return load_release_files(model, revision, dtype, runtime, name, grammar).release
 
 
 def load_release_files(
@@ -95,6 +97,7 @@ def load_release_files(
     dtype: str = "auto",
     runtime: str = DEFAULT_RUNTIME,
     name: str | None = None,
+    grammar: str = "auto",
 ) -> ReleaseFiles:
     """As `load_release`, with the folder."""
     folder = find_folder(model, revision)
@@ -119,6 +122,7 @@ def load_release_files(
             vocab_size=text_config["vocab_size"],
             context_tokens_max=text_config["max_position_embeddings"],
             stop_token_ids=_stop_token_ids(folder, text_config),
+            grammar=_grammar(grammar, folder),
         )
     except KeyError as error:
         raise ConfigError(f"{folder / 'config.json'} lacks {error}") from error
@@ -150,6 +154,13 @@ def _dtype(wanted: str, text_config: dict[str, Any], config: dict[str, Any], fol
             f"dtype {dtype} of {folder} cannot be verified; known: {', '.join(sorted(_DTYPES))}"
         )
     return dtype
+
+
+def _grammar(name: str, folder: Path) -> Literal["xgrammar-0.2.8"] | None:
+    if name not in ("auto", GRAMMAR_BACKEND, "none"):
+        raise ConfigError(f"grammar {name} is not known; known: auto, {GRAMMAR_BACKEND}, none")
+    is_wanted = (folder / "tokenizer.json").is_file() if name == "auto" else name != "none"
+    return GRAMMAR_BACKEND if is_wanted else None
 
 
 def _stop_token_ids(folder: Path, config: dict[str, Any]) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ Only the top 64 logits of a row are looked at, as a release caps top-k at 64.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -21,12 +22,15 @@ from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
 from protocol.release import TOP_K_MAX
+from protocol.structure import Structure
 from subnet.core.verification.margin import seeded_choice
 from subnet.core.verification.noise import position_of, seed_prefix
 from subnet.core.verification.support import SamplingRows
 from subnet.edge.candidates import best_of
+from subnet.edge.grammar import Walk, empty_masks, grammars_of, mask_logits
 
 SEEDED_KEYS: Final = ("temperature_milli", "top_p_milli", "top_k", "seed")
+STRUCTURE_KEY: Final = "structure"
 _WINNER: Final = float(np.finfo(np.float32).max)
 _Floats = npt.NDArray[np.float32]
 _Ints = npt.NDArray[np.int64]
@@ -41,10 +45,12 @@ def seeded_params(
     tokens_max: int,
     stop_token_ids: Sequence[int],
     output_kind: RequestOutputKind = RequestOutputKind.DELTA,
+    structure: str | None = None,
 ) -> SamplingParams:
     """vLLM parameters for one seeded request: token ids only, the sampled token's raw logprob.
 
     `ignore_eos` is set, because the release's stop tokens alone decide where an answer ends.
+    `structure` is a `protocol.structure.Structure` as JSON.
     """
     return SamplingParams(
         temperature=0.0,
@@ -59,6 +65,7 @@ def seeded_params(
             "top_p_milli": top_p_milli,
             "top_k": top_k,
             "seed": seed,
+            **({} if structure is None else {STRUCTURE_KEY: structure}),
         },
     )
 
@@ -73,11 +80,22 @@ class _Row:
     prefix: int
     first_position: int
     output_ids: list[int]
+    walk: Walk | None
+
+    def mask(self, mask: torch.Tensor) -> None:
+        """Write into `mask` [1, words] what the structure allows next."""
+        assert self.walk is not None
+        for token in self.output_ids[self.walk.tokens :]:
+            self.walk.accept(token)
+        self.walk.fill(mask)
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """The seeded, not greedy rows as arrays; rebuilt only when the batch changes."""
+    """The seeded rows that the engine's argmax does not do right by itself, as arrays.
+
+    Rebuilt only when the batch changes. Greedy rows without a structure are left out.
+    """
 
     indices: _Ints
     temperature: _Floats
@@ -87,11 +105,16 @@ class _Batch:
     first_position: _Ints
     output_ids: list[list[int]]
     top_k_max: int
+    structured: list[tuple[int, _Row]]
+    """Batch index and row."""
 
     @classmethod
     def pack(cls, rows: dict[int, _Row]) -> "_Batch | None":
         """Arrays in the order of batch indices; None when nothing needs us."""
-        drawn = sorted((index, row) for index, row in rows.items() if row.temperature > 0)
+        drawn = sorted(
+            ((index, row) for index, row in rows.items() if row.temperature > 0 or row.walk),
+            key=lambda pair: pair[0],
+        )
         if not drawn:
             return None
         return cls(
@@ -103,6 +126,7 @@ class _Batch:
             first_position=np.array([row.first_position for _, row in drawn], dtype=np.int64),
             output_ids=[row.output_ids for _, row in drawn],
             top_k_max=max(row.top_k for _, row in drawn),
+            structured=[pair for pair in drawn if pair[1].walk],
         )
 
     def sampling_rows(self) -> SamplingRows:
@@ -137,6 +161,8 @@ class SeededSampler(LogitsProcessor):
         ):
             if not low <= args[key] <= high:
                 raise ValueError(f"{key} is {args[key]}, must lie in {low}..{high}")
+        if not isinstance(args.get(STRUCTURE_KEY, ""), str):
+            raise ValueError("structure is a JSON text")
         if sampling_params.temperature != 0:
             raise ValueError("a seeded request enters the engine with temperature 0")
         altering = [name for name, value in _altering(sampling_params).items() if value]
@@ -144,6 +170,7 @@ class SeededSampler(LogitsProcessor):
             raise ValueError(f"not verified together with seeded sampling: {', '.join(altering)}")
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
+        self._config = vllm_config
         self._rows: dict[int, _Row] = {}
         self._batch: _Batch | None = None
 
@@ -155,7 +182,7 @@ class SeededSampler(LogitsProcessor):
         """Follow requests as they enter, leave and move inside the batch."""
         if batch_update is None:
             return
-        process_dict_updates(self._rows, batch_update, _row_of)
+        process_dict_updates(self._rows, batch_update, self._row_of)
         self._batch = _Batch.pack(self._rows)
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
@@ -164,6 +191,8 @@ class SeededSampler(LogitsProcessor):
         if batch is None:
             return logits
         vocab_size = logits.shape[1]
+        if batch.structured:
+            _mask_rows(logits, batch.structured)
         whole = len(batch.indices) == logits.shape[0]
         rows = logits if whole else logits[torch.from_numpy(batch.indices).to(logits.device)]
         values, ids = _on_host(best_of(rows, min(batch.top_k_max, vocab_size)))
@@ -177,6 +206,32 @@ class SeededSampler(LogitsProcessor):
             where = torch.from_numpy(np.stack((batch.indices, chosen))).to(logits.device)
             logits[where[0], where[1]] = _WINNER
         return logits
+
+    def _row_of(
+        self, params: SamplingParams, prompt_ids: list[int] | None, output_ids: list[int]
+    ) -> _Row | None:
+        args = params.extra_args or {}
+        if "seed" not in args:
+            return None
+        assert prompt_ids is not None, "seeded requests come as token ids, never as embeddings"
+        return _Row(
+            temperature=args["temperature_milli"] / 1000,
+            top_p=args["top_p_milli"] / 1000,
+            top_k=args["top_k"],
+            prefix=seed_prefix(args["seed"]),
+            first_position=position_of(len(prompt_ids), 0),
+            output_ids=output_ids,
+            walk=self._walk(params, args.get(STRUCTURE_KEY)),
+        )
+
+    def _walk(self, params: SamplingParams, text: str | None) -> Walk | None:
+        """A walk through a structure that the engine's process compiled before."""
+        if text is None:
+            return None
+        stops = tuple(sorted(params.stop_token_ids or ()))
+        model = self._config.model_config
+        grammars = grammars_of(Path(model.model), model.get_vocab_size(), stops)
+        return grammars.walk(Structure.model_validate_json(text))
 
     def _mend(
         self,
@@ -194,21 +249,15 @@ class SeededSampler(LogitsProcessor):
         return values, ids
 
 
-def _row_of(
-    params: SamplingParams, prompt_ids: list[int] | None, output_ids: list[int]
-) -> _Row | None:
-    args = params.extra_args or {}
-    if "seed" not in args:
-        return None
-    assert prompt_ids is not None, "seeded requests come as token ids, never as embeddings"
-    return _Row(
-        temperature=args["temperature_milli"] / 1000,
-        top_p=args["top_p_milli"] / 1000,
-        top_k=args["top_k"],
-        prefix=seed_prefix(args["seed"]),
-        first_position=position_of(len(prompt_ids), 0),
-        output_ids=output_ids,
-    )
+def _mask_rows(logits: torch.Tensor, structured: list[tuple[int, _Row]]) -> None:
+    """Bar what the rows' structures bar, in place: a NaN would win the engine's argmax."""
+    index = torch.tensor([place for place, _ in structured], device=logits.device)
+    masks = empty_masks(len(structured), logits.shape[1])
+    for number, (_, row) in enumerate(structured):
+        row.mask(masks[number : number + 1])
+    clean = torch.nan_to_num(logits[index], nan=-1e30, posinf=1e30, neginf=-1e30)
+    mask_logits(clean, masks)
+    logits[index] = clean
 
 
 def _altering(params: SamplingParams) -> dict[str, Any]:

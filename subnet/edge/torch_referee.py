@@ -7,6 +7,7 @@ states of answer positions meet the vocabulary, a bounded number at a time.
 Blocking and heavy: call it through `asyncio.to_thread`.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from subnet.core.verification.noise import position_of
 from subnet.core.verification.rows import logprob_gaps, sampling_rows
 from subnet.core.verification.support import SamplingRows
 from subnet.edge.candidates import best_of
+from subnet.edge.grammar import Grammars, empty_masks, mask_logits
 from subnet.edge.wide_linear import widen
 
 _LOGITS_IN_FLIGHT: Final = 8_000_000
@@ -53,11 +55,13 @@ class TorchReferee:
         batch_tokens_max: int = 2048,
         threads: int = 1,
         device: str = "cpu",
+        grammars: Grammars | None = None,
     ) -> None:
         """Load the weights of `model_dir` (safetensors only; no code from the model runs).
 
         `slack_logits` comes from the release's calibration. `batch_tokens_max` bounds the padded
-        tokens of one forward pass; one longer answer still goes alone. Raises OSError when the
+        tokens of one forward pass; one longer answer still goes alone. `grammars` replay the masks
+        of structured answers; without them no such claim may come. Raises OSError when the
         directory holds no model, UnsupportedModelError when it is of a kind that we cannot replay.
         """
         if not (Path(model_dir) / "config.json").is_file():
@@ -83,6 +87,7 @@ class TorchReferee:
         self._slack_logits = slack_logits
         self._batch_tokens_max = batch_tokens_max
         self._device = device
+        self._grammars = grammars
         self._xp: Any = np if device == "cpu" else torch
         self._candidates = min(TOP_K_MAX, self._vocab_size)
         at_once = _LOGITS_IN_FLIGHT if device == "cpu" else _GPU_LOGITS_IN_FLIGHT
@@ -138,7 +143,7 @@ class TorchReferee:
         claimed = np.concatenate([np.array(c.output_token_ids, np.int64) for c in claims])
         wanted = self._hidden(claims, owner, positions)
         rows = sampling_rows(claims, owner, positions)
-        margin, logprob = self._against_vocabulary(wanted, claimed, rows)
+        margin, logprob = self._against_vocabulary(wanted, claimed, rows, self._masks(claims))
 
         cuts = np.cumsum([len(claim.output_token_ids) for claim in claims])[:-1]
         return [
@@ -167,9 +172,13 @@ class TorchReferee:
         return wanted
 
     def _against_vocabulary(
-        self, hidden: torch.Tensor, claimed: npt.NDArray[np.int64], rows: SamplingRows
+        self,
+        hidden: torch.Tensor,
+        claimed: npt.NDArray[np.int64],
+        rows: SamplingRows,
+        masks: torch.Tensor | None,
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Margin and raw log-probability [n] of each claimed token.
+        """Margin and raw log-probability [n] of each claimed token, under `masks` [n, words].
 
         Computed where the logits are: by numpy on a CPU, where it is faster, by torch on a GPU,
         where 64 candidates a row would take longer to leave than to score.
@@ -177,9 +186,9 @@ class TorchReferee:
         xp = self._xp
         known = claimed.clip(0, self._vocab_size - 1)
         at = torch.from_numpy(known[:, None]).to(self._device)
-        chunks = zip(
-            hidden.split(self._rows_in_flight), at.split(self._rows_in_flight), strict=True
-        )
+        width = self._rows_in_flight
+        barred = itertools.repeat(None) if masks is None else masks.split(width)
+        chunks = zip(hidden.split(width), at.split(width), barred, strict=False)
         read = zip(*(self._read(*chunk) for chunk in chunks), strict=True)
         values, ids, own, logprob = (xp.concatenate(column) for column in read)
         margin = margins(
@@ -194,17 +203,38 @@ class TorchReferee:
         )
         return _numpy(margin), _numpy(logprob)
 
-    def _read(self, hidden: torch.Tensor, at: torch.Tensor) -> tuple[Any, Any, Any, Any]:
-        """The best logits and their ids [n, k], the logits and log-probabilities at `at` [n]."""
+    def _read(
+        self, hidden: torch.Tensor, at: torch.Tensor, masks: torch.Tensor | None
+    ) -> tuple[Any, Any, Any, Any]:
+        """The best logits and their ids [n, k], the logits and log-probabilities at `at` [n].
+
+        Masks count for the logits alone: log-probabilities are those before any parameter.
+        """
         logits = self._head(hidden)
         if self._xp is np:
             logits = logits.float()  # numpy knows no bf16.
-        values, ids = best_of(logits, self._candidates)
-        own = logits.gather(1, at)[:, 0].double()
         # One pass over the vocabulary; logsumexp takes three.
         logprob = torch.log_softmax(logits, 1, dtype=torch.float32).gather(1, at)[:, 0]
+        if masks is not None:
+            mask_logits(logits, masks)
+        values, ids = best_of(logits, self._candidates)
+        own = logits.gather(1, at)[:, 0].double()
         wide = self._xp.asarray(values, dtype=self._xp.float64)
         return wide, ids, self._xp.asarray(own), self._xp.asarray(logprob)
+
+    def _masks(self, claims: Sequence[Claim]) -> torch.Tensor | None:
+        """One mask a token of all claims [n, words]; None where no claim has a structure."""
+        if all(claim.structure is None for claim in claims):
+            return None
+        assert self._grammars is not None, "structured answers need the release's grammars"
+        return torch.cat(
+            [
+                empty_masks(len(claim.output_token_ids), self._vocab_size)
+                if claim.structure is None
+                else self._grammars.masks(claim.structure, claim.output_token_ids)
+                for claim in claims
+            ]
+        )
 
     def _array(self, values: npt.NDArray[Any]) -> Any:
         """The values where margins are computed."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from protocol.inference import InferenceRequest, InferenceResponse
+from protocol.structure import Structure
 from subnet.core.audit import Traffic
 from subnet.core.audited import PendingAudit, SignedAnswer
 from subnet.core.verification.claim import Claim
@@ -19,7 +20,7 @@ def fields(row: PendingAudit | Claim | UserPrompt | AuditRecord) -> dict[str, An
 
 def pending_row(pending: PendingAudit) -> dict[str, Any]:
     """Columns of `validator_schema.PENDING`."""
-    row = {**fields(pending), "claim": json.dumps(fields(pending.claim))}
+    row = {**fields(pending), "claim": json.dumps(_claim_fields(pending.claim))}
     signed = row.pop("signed")
     return {
         **row,
@@ -29,11 +30,18 @@ def pending_row(pending: PendingAudit) -> dict[str, Any]:
     }
 
 
+def _claim_fields(claim: Claim) -> dict[str, Any]:
+    structure = claim.structure
+    return fields(claim) | {"structure": None if structure is None else structure.model_dump()}
+
+
 def pending_of(row: Mapping[str, Any]) -> PendingAudit:
     """The inverse of `pending_row`."""
     claim = json.loads(row["claim"])
     for name in ("prompt_token_ids", "output_token_ids", "logprobs"):
         claim[name] = None if claim[name] is None else tuple(claim[name])
+    if claim["structure"] is not None:
+        claim["structure"] = Structure.model_validate(claim["structure"])
     names = PendingAudit.__dataclass_fields__.keys() - {"claim", "signed", "traffic"}
     return PendingAudit(
         **{name: row[name] for name in names},

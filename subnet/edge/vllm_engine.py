@@ -28,12 +28,13 @@ from subnet.edge.engine_wire import (
     Refused,
     Start,
     Started,
+    Unsupported,
     Unusable,
     frame,
 )
 from subnet.edge.tether import tethered
 from subnet.edge.vllm_runtime import runtime_name
-from subnet.ports import EngineDelta, EngineError, EngineRequest
+from subnet.ports import EngineDelta, EngineError, EngineRequest, UnsupportedRequestError
 
 STOP_SECONDS_MAX: Final = 30.0
 LAST_WORDS_SECONDS_MAX: Final = 1.0
@@ -107,7 +108,7 @@ class VllmEngine:
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
         """Stream one answer; tokens that wait for the reader arrive as one delta.
 
-        Closing the iterator aborts the request. Raises EngineError.
+        Closing the iterator aborts the request. Raises EngineError, UnsupportedRequestError.
         """
         transport = await self._connect()
         number = next(self._numbers)
@@ -122,6 +123,7 @@ class VllmEngine:
                     request.top_k,
                     request.tokens_max,
                     request.seed,
+                    None if request.structure is None else request.structure.to_bytes(),
                 )
             )
         )
@@ -208,6 +210,10 @@ class VllmEngine:
             stream = self._streams.get(message.number)
             if stream is not None:
                 stream.fail(EngineError(f"the engine refused the request: {message.detail}"))
+        elif isinstance(message, Unsupported):
+            stream = self._streams.get(message.number)
+            if stream is not None:
+                stream.fail(UnsupportedRequestError(message.detail))
         else:
             assert isinstance(message, Dead), "the engine starts once"
             self._die(EngineError(f"the engine died: {message.detail}"))

@@ -13,10 +13,12 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from protocol.release import Release
+from protocol.structure import Structure
 from subnet.config import ConfigError
 from subnet.edge.engine_wire import (
     TO_ENGINE,
@@ -30,6 +32,7 @@ from subnet.edge.engine_wire import (
     Start,
     Started,
     ToEngine,
+    Unsupported,
     Unusable,
     frame,
 )
@@ -41,6 +44,9 @@ from subnet.edge.vllm_runtime import (
     start_vllm,
     uses_native_seeds,
 )
+
+if TYPE_CHECKING:
+    from subnet.edge.grammar import Grammars
 
 RECEIVE_BYTES: Final = 1 << 20
 
@@ -95,8 +101,8 @@ class Link:
 class EngineLoop:
     """Adds what is asked, steps, and hands over what a step emitted."""
 
-    def __init__(self, engine: Any, release: Release, link: Link) -> None:
-        """`engine` is vLLM's `LLMEngine`."""
+    def __init__(self, engine: Any, release: Release, folder: Path, link: Link) -> None:
+        """`engine` is vLLM's `LLMEngine`. Raises ConfigError for a grammar not to be had."""
         self._engine = engine
         self._core = engine.engine_core
         self._release = release
@@ -105,22 +111,53 @@ class EngineLoop:
         self._numbers: dict[str, int] = {}
         """Of the running requests, by vLLM's name."""
         self._names: dict[int, str] = {}
+        self._grammars = _grammars(release, folder)
+        self._compiler = ThreadPoolExecutor(1, "grammar")
+        """A hostile structure takes its time, and must not take the engine's."""
+        self._compiling: dict[int, tuple[Ask, Future[Any]]] = {}
 
     def run(self) -> NoReturn:
         """Until ParentLeftError, or whatever vLLM raises."""
         while True:
-            for message in self._link.take_all(wait=not self._names):
+            is_idle = not self._names and not self._compiling
+            for message in self._link.take_all(wait=is_idle):
                 if isinstance(message, Ask):
-                    self._add(message)
+                    self._take(message)
                 else:
                     assert isinstance(message, Abort), "an engine starts once"
                     self._abort(message.number)
+            self._add_compiled()
             if self._names:
                 self._step()
 
     def close(self) -> None:
         """Give the engine's resources back."""
+        self._compiler.shutdown(wait=False, cancel_futures=True)
         self._core.shutdown()
+
+    def _take(self, ask: Ask) -> None:
+        """Add the request, once its structure is compiled if it has one."""
+        if ask.structure is None:
+            self._add(ask)
+            return
+        assert self._grammars is not None, "the miner admits no structure without a grammar"
+        structure = Structure.model_validate_json(ask.structure)
+        self._compiling[ask.number] = ask, self._compiler.submit(self._grammars.walk, structure)
+
+    def _add_compiled(self) -> None:
+        """Add what is compiled; waits for the first if there is nothing else to do."""
+        from subnet.edge.grammar import StructureError
+
+        for number, (ask, compiled) in list(self._compiling.items()):
+            if self._names and not compiled.done():
+                return
+            del self._compiling[number]
+            try:
+                compiled.result()
+            except StructureError as error:
+                self._link.send(Unsupported(number, f"sampling.structure: {error}"[:500]))
+            else:
+                self._add(ask)
 
     def _add(self, ask: Ask) -> None:
         from vllm.exceptions import VLLMError
@@ -134,6 +171,7 @@ class EngineLoop:
                 ask.tokens_max, self._release.context_tokens_max - len(ask.prompt_token_ids)
             ),
             stop_token_ids=self._release.stop_token_ids,
+            **({} if ask.structure is None else {"structure": ask.structure.decode()}),
         )
         prompt = {"type": "token", "prompt_token_ids": ask.prompt_token_ids}
         processor = self._engine.input_processor
@@ -159,6 +197,7 @@ class EngineLoop:
         return seeded_params
 
     def _abort(self, number: int) -> None:
+        self._compiling.pop(number, None)
         name = self._names.pop(number, None)
         if name is not None:
             del self._numbers[name]
@@ -186,6 +225,19 @@ class EngineLoop:
             self._link.send(Emitted(answers))
 
 
+def _grammars(release: Release, folder: Path) -> "Grammars | None":
+    if release.grammar is None:
+        return None
+    if uses_native_seeds():
+        raise ConfigError(
+            "vLLM's own seeds serve no structured output; unset VLLM_USE_V2_MODEL_RUNNER, or set "
+            'grammar = "none" under [release] in subnet.toml'
+        )
+    from subnet.edge.grammar import release_grammars
+
+    return release_grammars(release, folder)
+
+
 def load_engine(link: Link) -> EngineLoop:
     """Load what the first message says. Raises ConfigError, ParentLeftError, and vLLM's own."""
     start = link.take()
@@ -195,10 +247,11 @@ def load_engine(link: Link) -> EngineLoop:
     engine = start_vllm(release, Path(start.folder), start.concurrent_requests_max, start.arguments)
     if uses_native_seeds():
         check_native_seeds(engine, release)
+    loop = EngineLoop(engine, release, Path(start.folder), link)
     gc.collect()
     gc.freeze()
     link.send(Started(measured_environment(release).to_bytes()))
-    return EngineLoop(engine, release, link)
+    return loop
 
 
 def run_engine(link: Link) -> int:

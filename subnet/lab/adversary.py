@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Protocol
 from protocol.release import Release
 from protocol.sampling import derive_seed
 from subnet.core.verification.support import SamplingRows
+from subnet.edge.grammar import Grammars, release_grammars
 from subnet.lab.sampler import (
     Choose,
     Ids,
@@ -86,6 +87,11 @@ class Lab:
         layers = self.strong.network.config.num_hidden_layers
         return without_layers(self.strong, range(layers // 2, layers))
 
+    @cached_property
+    def grammars(self) -> Grammars | None:
+        """What enforces the structures that are asked for."""
+        return release_grammars(self.release, self.folder)
+
     def job(self, question: Question, **changes: Any) -> Job:
         """The honest job of a question, but for `changes`."""
         request = question.request
@@ -97,6 +103,7 @@ class Lab:
             top_k=request.top_k,
             tokens_max=request.tokens_max,
             seed=request.seed,
+            structure=request.structure,
         )
         return dataclasses.replace(job, **changes)
 
@@ -110,10 +117,8 @@ class Lab:
     ) -> list[LabAnswer]:
         """Sampled answers with an honest end."""
         stops = self.release.stop_token_ids
-        return [
-            self.answer(token_ids, logprobs)
-            for token_ids, logprobs in generate(models, jobs, stops, choose, reports=reports)
-        ]
+        made = generate(models, jobs, stops, choose, reports=reports, grammars=self.grammars)
+        return [self.answer(token_ids, logprobs) for token_ids, logprobs in made]
 
     def answer(self, token_ids: tuple[int, ...], logprobs: tuple[float, ...]) -> LabAnswer:
         """An answer whose end is called what it is."""

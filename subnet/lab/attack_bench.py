@@ -6,7 +6,6 @@ runs then draw answers from those pools by a seed. Prompts are others than the c
 """
 
 import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +38,7 @@ from subnet.edge.release_files import ReleaseFiles
 from subnet.lab.adversary import Adversary, Diluted, Lab, LabAnswer, Question, Short
 from subnet.lab.attacks import ATTACKS
 from subnet.lab.calibration import ENGINES, Watch
+from subnet.lab.cost import COST_ANSWERS, Cost, measured_cost
 from subnet.lab.detection import Detection, Judged, Pool, Power, power
 from subnet.lab.traffic import planned_requests
 from subnet.lab.transcripts import make_referee, scored, served
@@ -91,15 +91,6 @@ class AttackResult(_Frozen):
     p95_responses: int | None
     median_tokens: int | None
     channel: str | None
-
-
-class Cost(_Frozen):
-    """What verification costs: tokens per second of the referee over those of vLLM."""
-
-    batch64_ratio: float
-    batch1_ratio: float
-    over_bare_forward: float
-    """Time of scoring over that of its own calls of the model, with inputs ready-made."""
 
 
 class Results(_Frozen):
@@ -159,7 +150,7 @@ def run_bench(
         alarms=_alarms(judged, params),
         max_margin=max(max(score.margins) for score in scores),
     )
-    cost = _cost(referee, claims, rates, watch)
+    cost = measured_cost(referee, claims[:COST_ANSWERS], rates, watch)
 
     lab = Lab(release, files.folder, weak_folder)
     questions = questions_of(requests_of(release, tokenizer, sizes.per_attack, seed + 1, prompts))
@@ -260,33 +251,6 @@ def _honest(
     return [claims[request.request_id] for request in requests], rates
 
 
-def _cost(
-    referee: "TorchReferee", claims: Sequence[Claim], rates: Mapping[int, float], watch: Watch
-) -> Cost:
-    """Side by side in this run: generation before, then scoring and its bare passes, in turns."""
-    from subnet.lab.bare_forward import BareForward
-
-    part = list(claims[:1024])
-    rounds = 5
-    advance = watch("cost", rounds)
-    times: dict[str, list[float]] = {"score": [], "forward": []}
-    bare_forward = BareForward(referee)
-    bare_forward.record(part)
-    for _ in range(rounds):
-        for name, work in (("score", lambda: referee.score(part)), ("forward", bare_forward.run)):
-            begun = time.perf_counter()
-            work()
-            times[name].append(time.perf_counter() - begun)
-        advance(1)
-    scoring, bare = float(np.median(times["score"])), float(np.median(times["forward"]))
-    rate = sum(len(claim.output_token_ids) for claim in part) / scoring
-    return Cost(
-        batch64_ratio=round(rate / rates[64], 2),
-        batch1_ratio=round(rate / rates[1], 2),
-        over_bare_forward=round(scoring / bare, 3),
-    )
-
-
 def answers_judged(
     lab: Lab,
     questions: Sequence[Question],
@@ -304,6 +268,7 @@ def answers_judged(
             seed=question.request.seed,
             logprobs=answer.logprobs,
             finish_reason=answer.finish_reason,
+            structure=question.request.structure,
         )
         for question, answer in zip(questions, answers, strict=True)
     ]
@@ -357,6 +322,7 @@ def stream_fault(release: Release, question: Question, answer: LabAnswer) -> str
             top_p_milli=asked.top_p_milli,
             top_k=asked.top_k,
             tokens_max=asked.tokens_max,
+            structure=asked.structure,
         ),
         timeout_ms=10_000,
     )

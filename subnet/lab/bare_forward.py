@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ class BareForward:
         self._calls: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
         self._referee = referee
 
-    def record(self, claims: list[Claim]) -> None:
+    def record(self, claims: Sequence[Claim]) -> None:
         """Score once, and keep what the model was asked."""
         referee = self._referee
         layers = referee._decoder, referee._head

@@ -18,10 +18,12 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils.logging import disable_progress_bar
 
 from protocol.release import TOP_K_MAX
+from protocol.structure import Structure
 from subnet.core.verification.candidates import best_candidates
 from subnet.core.verification.margin import seeded_choice
 from subnet.core.verification.noise import position_of, seed_prefix
 from subnet.core.verification.support import SamplingRows
+from subnet.edge.grammar import Grammars, Walk, empty_masks, mask_logits
 
 BATCH_ROWS: Final = 64
 Logits = npt.NDArray[np.float32]
@@ -50,6 +52,7 @@ class Job:
     seed: int
     hidden: tuple[int, int] = (0, 0)
     """From and up to which prompt token none that comes after the prompt attends."""
+    structure: Structure | None = None
 
 
 Choose = Callable[[Sequence[Logits], SamplingRows], Ids]
@@ -111,32 +114,48 @@ def generate(
     choose: Choose = honest_choice,
     *,
     reports: int = 0,
+    grammars: Grammars | None = None,
 ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
     """Token ids and raw log-probabilities of each job's answer, stop token included.
 
-    `reports` is the model whose log-probabilities are sent, rounded as on the wire.
+    `reports` is the model whose log-probabilities are sent, rounded as on the wire. `grammars`
+    enforce the jobs' structures.
     """
     made: list[tuple[tuple[int, ...], tuple[float, ...]]] = [((), ())] * len(jobs)
     order = sorted(range(len(jobs)), key=lambda place: len(jobs[place].prompt_token_ids))
     with torch.inference_mode():
         for start in range(0, len(order), BATCH_ROWS):
             places = order[start : start + BATCH_ROWS]
-            batch = _Batch(models, [jobs[place] for place in places], choose, reports)
+            walks = [_walk(jobs[place], grammars) for place in places]
+            batch = _Batch(models, [jobs[place] for place in places], choose, reports, walks)
             for place, answer in zip(places, batch.run(stop_token_ids), strict=True):
                 made[place] = answer
     return made
+
+
+def _walk(job: Job, grammars: Grammars | None) -> Walk | None:
+    if job.structure is None:
+        return None
+    assert grammars is not None, "structured jobs need the release's grammars"
+    return grammars.walk(job.structure)
 
 
 class _Batch:
     """Jobs that step together, prompts padded on the left."""
 
     def __init__(
-        self, models: Sequence[LabModel], jobs: Sequence[Job], choose: Choose, reports: int
+        self,
+        models: Sequence[LabModel],
+        jobs: Sequence[Job],
+        choose: Choose,
+        reports: int,
+        walks: Sequence[Walk | None],
     ) -> None:
         self._models = models
         self._jobs = jobs
         self._choose = choose
         self._reports = reports
+        self._walks = walks
         self._caches = [DynamicCache() for _ in models]
         width = max(len(job.prompt_token_ids) for job in jobs)
         ids = np.zeros((len(jobs), width), np.int64)
@@ -167,19 +186,35 @@ class _Batch:
                 self._forward(model, cache, inputs, positions, mask)
                 for model, cache in zip(self._models, self._caches, strict=True)
             ]
-            chosen = self._choose(logits, self._rows(step))
+            chosen = self._choose(self._masked(logits), self._rows(step))
             told = log_softmax(logits[self._reports])[np.arange(len(chosen)), chosen]
             for row in np.flatnonzero(is_open):
                 tokens[row].append(int(chosen[row]))
                 logprobs[row].append(float(np.float16(min(told[row], 0.0))))
                 done = len(tokens[row]) >= self._jobs[row].tokens_max
                 is_open[row] = not (done or int(chosen[row]) in stops)
+                walk = self._walks[row]
+                if walk is not None:
+                    walk.accept(int(chosen[row]))
             inputs = torch.from_numpy(chosen[:, None]).to(self._device)
             positions = positions[:, -1:] + 1
             self._after = torch.cat([self._after, torch.ones_like(inputs)], dim=1)
             mask = self._after
             step += 1
         return [(tuple(a), tuple(b)) for a, b in zip(tokens, logprobs, strict=True)]
+
+    def _masked(self, logits: Sequence[Logits]) -> Sequence[Logits]:
+        """What the structures leave of each model's logits."""
+        if not any(self._walks):
+            return logits
+        masks = empty_masks(*logits[0].shape)
+        for row, walk in enumerate(self._walks):
+            if walk is not None:
+                walk.fill(masks[row : row + 1])
+        masked = [torch.from_numpy(each.copy()) for each in logits]
+        for each in masked:
+            mask_logits(each, masks)
+        return [each.numpy() for each in masked]
 
     def _forward(
         self,

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from protocol.release import Release
+from protocol.structure import Structure
 from subnet.core.benchmark import FAMILIES, Task, generate_task
 from subnet.ports import EngineRequest, Tokenizer
 
@@ -18,6 +19,21 @@ TOP_KS: Final = (5, 20, 50, 64)
 OPEN_PERCENT, LONG_PERCENT, RANDOM_PERCENT, SHORT_PERCENT = 30, 2, 4, 20
 """Free text (the most entropy), prompts that nearly fill the context, random token ids; and
 answers cut after 1 to 8 tokens, as tool calls and classifications are."""
+STRUCTURED_PERCENT: Final = 12
+STRUCTURES: Final = (
+    Structure(kind="regex", text="(yes|no|perhaps)"),
+    Structure(kind="regex", text="-?[0-9]{1,12}(\\.[0-9]{1,4})?"),
+    Structure(kind="regex", text="[A-Z][a-z ]{5,60}\\."),
+    Structure(kind="json_schema", text='{"type": "array", "items": {"type": "integer"}}'),
+    Structure(kind="json_schema", text='{"type": "object"}'),
+    Structure(
+        kind="json_schema",
+        text='{"type": "object", "properties": {"label": {"enum": ["good", "bad", "neutral"]}, '
+        '"score": {"type": "number"}, "why": {"type": "string"}}, '
+        '"required": ["label", "score", "why"]}',
+    ),
+)
+"""What free text is forced into, against the model's inclination: there its logits are flattest."""
 SHORT_ANSWER_TOKENS: Final = 8
 LONG_ANSWER_TOKENS: Final = 24
 
@@ -31,7 +47,7 @@ def planned_requests(
     requests = []
     for index in range(prompts):
         temperature_milli, top_p_milli = bands[index % len(bands)]
-        prompt, tokens_max = _prompt(release, tokenizer, dice)
+        prompt, tokens_max, structure = _prompt(release, tokenizer, dice)
         requests.append(
             EngineRequest(
                 request_id=f"{index:032x}",
@@ -41,6 +57,7 @@ def planned_requests(
                 top_k=int(dice.choice(TOP_KS)),
                 tokens_max=tokens_max,
                 seed=int(dice.integers(0, 2**63)),
+                structure=structure,
             )
         )
     return requests
@@ -48,24 +65,39 @@ def planned_requests(
 
 def _prompt(
     release: Release, tokenizer: Tokenizer, dice: np.random.Generator
-) -> tuple[tuple[int, ...], int]:
-    """Prompt ids and the answer's token limit."""
+) -> tuple[tuple[int, ...], int, Structure | None]:
+    """Prompt ids, the answer's token limit, and its structure."""
     draw = int(dice.integers(100))
     room = release.context_tokens_max - LONG_ANSWER_TOKENS
     if draw < RANDOM_PERCENT:
         noise = dice.integers(0, release.vocab_size, int(dice.integers(1, min(64, room))))
-        return tuple(int(token) for token in noise), LONG_ANSWER_TOKENS
+        return tuple(int(token) for token in noise), LONG_ANSWER_TOKENS, None
     names = sorted(FAMILIES)
     if draw < RANDOM_PERCENT + LONG_PERCENT:
         text = ""
         while len(ids := tokenizer.render(text)) < min(room, 4096):
             text += _task(str(dice.choice(names)), dice).prompt + "\n"
-        return ids[:room], LONG_ANSWER_TOKENS
+        return ids[:room], LONG_ANSWER_TOKENS, None
+    is_structured = int(dice.integers(100)) < STRUCTURED_PERCENT and release.grammar is not None
+    if is_structured:
+        return _structured(release, tokenizer, dice)
     is_open = draw < RANDOM_PERCENT + LONG_PERCENT + OPEN_PERCENT
     task = _task("open" if is_open else str(dice.choice(names)), dice)
     cut = int(dice.integers(1, SHORT_ANSWER_TOKENS + 1))
     is_short = int(dice.integers(100)) < SHORT_PERCENT
-    return tokenizer.render(task.prompt)[:room], cut if is_short else task.max_tokens
+    return tokenizer.render(task.prompt)[:room], cut if is_short else task.max_tokens, None
+
+
+def _structured(
+    release: Release, tokenizer: Tokenizer, dice: np.random.Generator
+) -> tuple[tuple[int, ...], int, Structure | None]:
+    """A task for JSON with its own schema, or free text forced into another shape."""
+    is_natural = bool(dice.integers(2))
+    task = _task("extraction" if is_natural else "open", dice)
+    forced = STRUCTURES[int(dice.integers(len(STRUCTURES)))]
+    room = release.context_tokens_max - LONG_ANSWER_TOKENS
+    prompt = tokenizer.render(task.prompt)[:room]
+    return prompt, task.max_tokens, task.structure if is_natural else forced
 
 
 def _task(family: str, dice: np.random.Generator) -> Task:

@@ -52,6 +52,7 @@ async def serve(
                 seed=request.seed,
                 logprobs=tuple(logprobs),
                 finish_reason=delta.finish_reason,
+                structure=request.structure,
             )
             advance(1)
 
@@ -106,11 +107,15 @@ def served(
 
 def make_referee(files: ReleaseFiles, slack_logits: float) -> "TorchReferee":
     """A referee of the release on all cores: no engine runs while the lab scores."""
+    from subnet.edge.grammar import release_grammars
     from subnet.edge.torch_referee import TorchReferee
 
-    threads = os.cpu_count() or 1
     return TorchReferee(
-        files.folder, dtype=files.release.dtype, slack_logits=slack_logits, threads=threads
+        files.folder,
+        dtype=files.release.dtype,
+        slack_logits=slack_logits,
+        threads=os.cpu_count() or 1,
+        grammars=release_grammars(files.release, files.folder),
     )
 
 

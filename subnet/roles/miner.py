@@ -41,6 +41,7 @@ from subnet.ports import (
     EngineRequest,
     Metagraph,
     Signer,
+    UnsupportedRequestError,
 )
 
 _log = logging.getLogger(__name__)
@@ -193,6 +194,9 @@ class Miner:
             yield ErrorLine(rejection=self._why_late(answer).rejection)
         except RejectedError as error:
             yield ErrorLine(rejection=error.rejection)
+        except UnsupportedRequestError as error:
+            unsupported = RejectedError(RejectionReason.PARAMETER_NOT_VERIFIED, str(error))
+            yield ErrorLine(rejection=unsupported.rejection)
         except (EngineError, StopAsyncIteration) as error:
             _log.error("request %s: %s", request.request_id, error or "the engine ended early")
             failed = RejectedError(RejectionReason.ENGINE_FAILED, "the engine failed; try again")
@@ -242,6 +246,7 @@ class Miner:
                 self.hotkey,
                 request.prompt_token_ids,
             ),
+            structure=sampling.structure,
         )
 
     def _lines(

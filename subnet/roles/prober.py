@@ -42,7 +42,16 @@ from subnet.core.standing import (
 )
 from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
-from subnet.ports import Clock, Exchange, Fault, MinerClient, Tokenizer, UserPrompt, ValidatorStore
+from subnet.ports import (
+    Clock,
+    Exchange,
+    Fault,
+    Grammars,
+    MinerClient,
+    Tokenizer,
+    UserPrompt,
+    ValidatorStore,
+)
 from subnet.roles.book import StandingBook
 from subnet.roles.roster import Peer, Roster
 
@@ -76,6 +85,7 @@ class Prober:
         book: StandingBook,
         roster: Roster,
         tokenizer: Tokenizer,
+        grammars: Grammars | None,
         clock: Clock,
         own_hotkey: str,
         release: Release,
@@ -86,6 +96,7 @@ class Prober:
         self._book = book
         self._roster = roster
         self._tokenizer = tokenizer
+        self._grammars = grammars
         self._clock = clock
         self._own_hotkey = own_hotkey
         self._release = release
@@ -193,12 +204,16 @@ class Prober:
         prompt = self._prompt_for(peer.endpoint.hotkey)
         task = draw_task(secret, counter, self._settings.draws)
         text = task.prompt if prompt is None else prompt.text
+        can_have_structure = prompt is None and self._grammars is not None
+        structure = task.structure if can_have_structure else None
         request = InferenceRequest(
             request_id=request_id(secret, counter),
             release_digest=self._release_digest,
             nonce=request_nonce(secret, counter),
             prompt_token_ids=self._tokenizer.render(text),
-            sampling=draw_sampling(secret, counter, task.max_tokens, self._settings.draws),
+            sampling=draw_sampling(
+                secret, counter, task.max_tokens, self._settings.draws, structure
+            ),
             timeout_ms=round(self._settings.validator.request_timeout_seconds * 1000),
         )
         traffic = Traffic.BENCHMARK if prompt is None else Traffic.ORGANIC
@@ -246,6 +261,7 @@ class Prober:
             prompt_tokens=len(dispatch.request.prompt_token_ids),
             tokens_max=dispatch.request.sampling.tokens_max,
             release=self._release,
+            refused_at=self._refused_at(dispatch.request, exchange),
         )
         if violation is not None:
             detail = f"request {dispatch.request.request_id}"
@@ -269,6 +285,13 @@ class Prober:
             )
         self._store.save_answer(answered, pending, prompt)
         self._book.put([answered])
+
+    def _refused_at(self, request: InferenceRequest, exchange: Exchange) -> int | None:
+        structure = request.sampling.structure
+        if structure is None:
+            return None
+        assert self._grammars is not None, "only what can be checked is asked for"
+        return self._grammars.refused_at(structure, exchange.token_ids)
 
     def _record_fault(self, dispatch: Dispatch, exchange: Exchange) -> None:
         fault = exchange.fault or Fault.BROKEN_STREAM

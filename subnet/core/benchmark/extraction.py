@@ -5,8 +5,10 @@ copied values lacks.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from protocol.structure import Structure
 from subnet.core.benchmark.draws import Draws
 from subnet.core.benchmark.task import Fact, Task
 from subnet.core.benchmark.words import CITIES, JOBS, person, remark
@@ -33,9 +35,7 @@ class Extraction:
         text = draws.choice(SENTENCES).format(**record)
         if tier > 1:
             text += " " + draws.choice(SENTENCES).format(**_record(draws))
-        schema = ", ".join(
-            f'"{field}": {"integer" if field in INTEGERS else "string"}' for field in fields
-        )
+        schema = ", ".join(f'"{field}": {_json_type(field)}' for field in fields)
         whom = "" if tier == 1 else f" about {record['name']}"
         answer = {
             field: int(record[field]) if field in INTEGERS else record[field] for field in fields
@@ -47,6 +47,7 @@ class Extraction:
             max_tokens=96,
             reference=json.dumps(answer | {"note": remark(draws)}),
             facts=tuple(Fact(field, record[field]) for field in fields),
+            structure=_structure((*fields, "note")),
         )
 
     def grade(self, task: Task, answer: str) -> float:
@@ -57,6 +58,17 @@ class Extraction:
         extra = len(found.keys() - {fact.name for fact in task.facts} - {"note"})
         violations = extra + (not isinstance(found.get("note"), str))
         return max(0, right - violations) / len(task.facts)
+
+
+def _structure(fields: Sequence[str]) -> Structure:
+    """Of an object with these fields, in this order."""
+    types = {field: {"type": _json_type(field)} for field in fields}
+    schema = {"type": "object", "properties": types, "required": list(fields)}
+    return Structure(kind="json_schema", text=json.dumps(schema))
+
+
+def _json_type(field: str) -> str:
+    return "integer" if field in INTEGERS else "string"
 
 
 def _record(draws: Draws) -> dict[str, str]:

@@ -7,6 +7,7 @@ comes back. Everything needed to grade is inside the task, so a grader never see
 from dataclasses import dataclass
 from typing import Protocol
 
+from protocol.structure import Structure
 from subnet.core.benchmark.draws import Draws
 
 
@@ -33,6 +34,8 @@ class Task:
     max_tokens: int
     reference: str
     facts: tuple[Fact, ...]
+    structure: Structure | None = None
+    """What the answer must look like, where a grammar can say so."""
 
     def values(self, name: str) -> tuple[str, ...]:
         """The values of every fact of that name, in order."""

@@ -11,6 +11,7 @@ from typing import Literal
 
 from protocol.inference import FinishReason, InferenceRequest
 from protocol.sampling import derive_seed
+from protocol.structure import Structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Claim:
     logprobs: tuple[float, ...] | None
     """The miner's raw log-probability of each output token, if it sent them."""
     finish_reason: Literal["stop", "length"]
+    structure: Structure | None = None
+    """Whose masks every token was sampled under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class ClaimScore:
     margins: tuple[float, ...]
     """Logits by which the best challenger beat each token; 0 is a perfect fit.
 
-    At most `margin.MARGIN_CAP_LOGITS`, which stands for "outside the sampling support".
+    At most `margin.MARGIN_CAP_LOGITS`, which stands for a token that cannot have been sampled.
     """
     logprob_gaps: tuple[float, ...]
     """|miner's - referee's| raw log-probability of each token; empty if the miner sent none."""
@@ -68,6 +71,7 @@ def claim_of(
         ),
         logprobs=tuple(logprobs),
         finish_reason=finish_reason,
+        structure=request.sampling.structure,
     )
 
 

@@ -25,6 +25,8 @@ class StructuralFault(StrEnum):
     TOO_SHORT = "TOO_SHORT"
     """It says that it ran out of room before it did."""
     TOO_LONG = "TOO_LONG"
+    GRAMMAR_BROKEN = "GRAMMAR_BROKEN"
+    """A token that the request's structure bars when it comes."""
 
 
 def output_tokens_limit(prompt_tokens: int, tokens_max: int, context_tokens_max: int) -> int:
@@ -39,11 +41,13 @@ def structural_fault(
     prompt_tokens: int,
     tokens_max: int,
     release: Release,
+    refused_at: int | None = None,
 ) -> StructuralFault | None:
     """The first rule that a finished answer breaks, or None.
 
-    `tokens_max` is the request's limit. Answers that the caller cut short are not finished, and
-    are not for this function.
+    `tokens_max` is the request's limit. `refused_at` is the index of the first token that the
+    request's structure bars (`ports.Grammars`). Answers that the caller cut short are not finished,
+    and are not for this function.
     """
     if not output_token_ids:
         return StructuralFault.EMPTY_ANSWER
@@ -52,6 +56,8 @@ def structural_fault(
     limit = output_tokens_limit(prompt_tokens, tokens_max, release.context_tokens_max)
     if len(output_token_ids) > limit:
         return StructuralFault.TOO_LONG
+    if refused_at is not None:
+        return StructuralFault.GRAMMAR_BROKEN
     stops = frozenset(release.stop_token_ids)
     if not stops.isdisjoint(output_token_ids[:-1]):
         return StructuralFault.STOP_SKIPPED

@@ -1,15 +1,25 @@
 """The audit draw: committed first, drawn after, derivable by everybody."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.structure import Structure
 from subnet.core.audit import (
     PPM,
     AuditParams,
     Traffic,
     audit_draw_ppm,
     audit_share_ppm,
+    readings,
 )
+from subnet.core.verification.calibration import CalibrationTable
+from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.evidence import Channel
+
+TINY = Path(__file__).parents[3] / "assets" / "tiny"
 
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 words = st.binary(min_size=32, max_size=32)
@@ -36,6 +46,15 @@ def test_neither_side_alone_decides_a_draw(digest, block_hash, secret):
 def test_the_share_that_is_drawn_is_the_share_that_was_set():
     draws = [audit_draw_ppm(f"{n:064x}", b"b" * 32, b"s" * 32) for n in range(20_000)]
     assert 0.045 < sum(draw < PARAMS.organic_ppm for draw in draws) / len(draws) < 0.055
+
+
+def test_a_structured_answer_is_read_by_its_margins_alone():
+    table = CalibrationTable.model_validate_json((TINY / "calibration.json").read_bytes())
+    plain = Claim((5,) * 9, (6,) * 20, 1000, 950, 50, 7, (-1.0,) * 20, "length")
+    score = ClaimScore((0.0,) * 20, (3.0,) * 20)
+    assert set(readings(plain, score, table)) == {Channel.MARGIN, Channel.LOGPROB}
+    structured = replace(plain, structure=Structure(kind="regex", text="(yes|no)"))
+    assert set(readings(structured, score, table)) == {Channel.MARGIN}
 
 
 def test_suspects_are_audited_more_and_nobody_less():

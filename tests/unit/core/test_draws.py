@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.structure import Structure
 from subnet.core.benchmark import generate_task
 from subnet.core.draws import (
     Anchor,
@@ -89,6 +90,19 @@ def test_every_share_of_the_sampling_mix_is_drawn_as_often_as_it_says():
         draw_sampling(secret, counter, 8, params).temperature_milli == 0 for counter in range(4000)
     )
     assert 900 < greedy < 1100
+
+
+def test_as_many_structures_are_enforced_as_it_says():
+    secret = period_secret(bytes(32), 1)
+    params = DrawParams(structured_percent=30)
+    vote = Structure(kind="regex", text="(yes|no)")
+    drawn = [draw_sampling(secret, counter, 8, params, vote) for counter in range(4000)]
+    bare = [draw_sampling(secret, counter, 8, params) for counter in range(4000)]
+    enforced = [one for one in drawn if one.structure is not None]
+    assert {one.structure for one in enforced} == {vote}
+    assert 0.27 < len(enforced) / 4000 < 0.33
+    # Nothing else of a request tells whether its structure is enforced.
+    assert [one.model_copy(update={"structure": None}) for one in drawn] == bare
 
 
 def test_an_unknown_family_is_named():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.structure import Structure
 from subnet.core.audit import AuditParams, Traffic
 from subnet.core.bundle import (
     DELAY_US,
@@ -245,6 +246,15 @@ def test_an_alarm_without_a_single_transcript_is_inconclusive():
     outcome = check(withheld)
     assert outcome.verdict is Verdict.INCONCLUSIVE
     assert "withheld" in outcome.reason
+
+
+def test_a_withheld_answer_keeps_the_shape_to_itself_that_was_asked_for():
+    (answer, *_) = bundle_of(audited(cheat(), REFEREE)).answers
+    vote = Structure(kind="regex", text="(yes|no)")
+    asked = answer.sampling.model_copy(update={"structure": vote})
+    structured = answer.model_copy(update={"sampling": asked})
+    assert structured.withheld().sampling == answer.sampling
+    assert "yes|no" not in structured.withheld().model_dump_json()
 
 
 def test_an_alarm_that_shown_answers_carry_is_confirmed_although_others_are_withheld():

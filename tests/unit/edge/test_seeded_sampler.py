@@ -3,6 +3,7 @@
 Marked `engine` because importing vLLM takes seconds.
 """
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,28 +16,35 @@ vllm = pytest.importorskip("vllm")
 import torch  # noqa: E402
 from vllm.v1.sample.logits_processor import BatchUpdate, MoveDirectionality  # noqa: E402
 
+from protocol.structure import Structure  # noqa: E402
 from subnet.core.verification.candidates import best_candidates  # noqa: E402
 from subnet.core.verification.margin import seeded_choice  # noqa: E402
 from subnet.core.verification.noise import seed_prefix  # noqa: E402
 from subnet.core.verification.support import SamplingRows  # noqa: E402
+from subnet.edge.grammar import grammars_of, mask_logits  # noqa: E402
 from subnet.edge.seeded_sampler import SeededSampler, seeded_params  # noqa: E402
 
 VOCABULARY = 300
+TINY_VOCABULARY = 2048
+TINY = Path(__file__).parents[3] / "assets" / "tiny"
+VOTE = Structure(kind="regex", text="(yes|no|perhaps)!*")
 
 
-def params(seed=7, temperature_milli=1000, top_p_milli=950, top_k=50):
+def params(seed=7, temperature_milli=1000, top_p_milli=950, top_k=50, structure=None):
     return seeded_params(
         temperature_milli=temperature_milli,
         top_p_milli=top_p_milli,
         top_k=top_k,
         seed=seed,
         tokens_max=8,
-        stop_token_ids=[2],
+        stop_token_ids=[2] if structure is None else [0],
+        structure=structure and structure.model_dump_json(),
     )
 
 
 def sampler_with(*added):
-    sampler = SeededSampler(SimpleNamespace(), torch.device("cpu"), False)
+    model = SimpleNamespace(model=str(TINY), get_vocab_size=lambda: TINY_VOCABULARY)
+    sampler = SeededSampler(SimpleNamespace(model_config=model), torch.device("cpu"), False)
     feed(sampler, added=added)
     return sampler
 
@@ -147,6 +155,56 @@ def test_masked_logits_are_never_chosen():
     logits[0, 3:] = float("-inf")
     sampler = sampler_with((0, params(temperature_milli=2000, top_p_milli=1000), [5], []))
     assert int(sampler.apply(logits).argmax()) < 3
+
+
+def structured_run(request, logits, prompt=(5, 6), steps=12, output=None):
+    """What the sampler makes of the same logits again and again."""
+    output = [] if output is None else output
+    sampler = sampler_with((0, request, list(prompt), output))
+    while len(output) < steps and 0 not in output:
+        output.append(int(sampler.apply(logits.clone()).argmax()))
+    return output
+
+
+@pytest.mark.parametrize("temperature_milli", [0, 100, 2000])
+def test_a_structured_row_draws_the_seeded_choice_of_what_is_allowed(temperature_milli):
+    request = params(temperature_milli=temperature_milli, top_p_milli=1000, structure=VOTE)
+    logits = logits_of(1, seed=3, vocab=TINY_VOCABULARY)
+    ids = structured_run(request, logits)
+    grammars = grammars_of(TINY, TINY_VOCABULARY, (0,))
+    assert grammars.refused_at(VOTE, ids) is None
+    for step, mask in enumerate(grammars.masks(VOTE, ids)):
+        masked = logits.clone()
+        mask_logits(masked, mask[None])
+        assert ids[step] == expected(masked[0], request, 1 + step)
+
+
+def test_a_structured_row_goes_on_after_it_was_preempted():
+    request = params(structure=VOTE)
+    logits = logits_of(1, seed=4, vocab=TINY_VOCABULARY)
+    whole = structured_run(request, logits)
+    assert len(whole) > 3
+    assert structured_run(request, logits, output=whole[:2]) == whole
+
+
+def test_structured_and_free_rows_share_a_batch():
+    free, bound = params(3), params(4, structure=VOTE)
+    sampler = sampler_with((0, free, [5], []), (1, bound, [5], []), (2, params(5), [5], []))
+    logits = logits_of(3, vocab=TINY_VOCABULARY)
+    before = logits.clone()
+    found = sampler.apply(logits).argmax(dim=1).tolist()
+    assert found[0] == expected(before[0], free, 0)
+    assert found[2] == expected(before[2], params(5), 0)
+    assert grammars_of(TINY, TINY_VOCABULARY, (0,)).refused_at(VOTE, [found[1]]) is None
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), float("-inf")])
+def test_broken_logits_of_a_structured_row_neither_crash_nor_break_out(poison):
+    request = params(structure=VOTE)
+    logits = logits_of(1, vocab=TINY_VOCABULARY)
+    logits[0, ::2] = poison
+    ids = structured_run(request, logits)
+    assert grammars_of(TINY, TINY_VOCABULARY, (0,)).refused_at(VOTE, ids) is None
 
 
 def test_a_vocabulary_smaller_than_top_k_works():

@@ -1,6 +1,8 @@
 """The referee against a naive one: one answer, one position, one scalar at a time."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,14 +10,19 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from protocol.structure import Structure  # noqa: E402
 from subnet.core.verification.claim import Claim, ClaimScore  # noqa: E402
 from subnet.core.verification.margin import MARGIN_CAP_LOGITS  # noqa: E402
 from subnet.core.verification.noise import seed_prefix, seeded_gumbel  # noqa: E402
 from subnet.edge import torch_referee  # noqa: E402
 from subnet.edge.candidates import best_by_groups  # noqa: E402
+from subnet.edge.grammar import grammars_of, release_grammars  # noqa: E402
+from subnet.edge.release_files import load_release  # noqa: E402
 from subnet.edge.torch_referee import TorchReferee, UnsupportedModelError  # noqa: E402
+from subnet.lab.sampler import Job, generate, load_model  # noqa: E402
 
 VOCABULARY = 160
+TINY = Path(__file__).parents[3] / "assets" / "tiny"
 
 
 def tiny_config(**changes):
@@ -165,6 +172,51 @@ def test_what_runs_on_a_gpu_scores_as_numpy_does(referee, model_dir, honest, mon
     for one, other in zip(here, there.score(honest), strict=True):
         assert one.margins == pytest.approx(other.margins, abs=1e-9)
         assert one.logprob_gaps == pytest.approx(other.logprob_gaps, abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    release = load_release(str(TINY))
+    grammars = release_grammars(release, TINY)
+    return TorchReferee(TINY, dtype="float32", slack_logits=0.05, grammars=grammars)
+
+
+def structured_answer(structure, prompt, tokens_max, seed):
+    (answer,) = generate(
+        [load_model(TINY, "float32")],
+        [Job(prompt, len(prompt), 1000, 950, 50, tokens_max, seed, structure=structure)],
+        (0,),
+        grammars=grammars_of(TINY, 2048, (0,)),
+    )
+    return answer
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [
+        Structure(kind="json_schema", text='{"type": "array", "items": {"type": "integer"}}'),
+        Structure(kind="regex", text="[A-Z][a-z ]{5,30}\\."),
+    ],
+    ids=lambda one: one.kind,
+)
+def test_masks_of_structured_answers_are_replayed(shipped, structure):
+    prompt = tuple(range(30, 60))
+    ids, logprobs = structured_answer(structure, prompt, 24, seed=11)
+    honest = replace(claim_of(prompt, ids, 11, logprobs), top_p_milli=950, top_k=50)
+    structured = replace(honest, structure=structure)
+    free = replace(honest, output_token_ids=tuple(range(400, 424)), logprobs=None)
+    tries = ((*ids[:3], token, *ids[4:]) for token in range(1, 2048))
+    grammars = grammars_of(TINY, 2048, (0,))
+    barred = next(each for each in tries if grammars.refused_at(structure, each) == 3)
+    bent = replace(structured, output_token_ids=barred)
+    alone = shipped.score([free])[0]
+    scores = shipped.score([structured, free, bent, honest])
+    assert max(scores[0].margins) < 1e-3
+    assert max(scores[0].logprob_gaps) < 1e-2
+    assert scores[1].margins == pytest.approx(alone.margins, abs=1e-3)
+    assert scores[2].margins[3] == MARGIN_CAP_LOGITS
+    assert scores[2].margins[:3] == pytest.approx(scores[0].margins[:3], abs=1e-3)
+    assert max(scores[3].margins) > 1, "the model would not have answered so of its own accord"
 
 
 def test_order_is_kept_and_an_empty_answer_has_an_empty_score(referee, honest):

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from protocol.structure import Structure
 from subnet.config import ConfigError
 from subnet.core.audit import Traffic
 from subnet.core.audited import PendingAudit
@@ -65,6 +66,13 @@ def test_a_pending_audit_comes_back_as_it_went_in(store):
     assert store.pending_audits(10) == [PENDING]
     store.name_draw_block([PENDING.request_id], 12)
     assert store.pending_audits(10) == [replace(PENDING, draw_block=12)]
+
+
+def test_a_structure_comes_back_as_it_went_in(store):
+    vote = Structure(kind="regex", text="(yes|no)")
+    pending = replace(PENDING, claim=replace(CLAIM, structure=vote))
+    store.save_answer(standing(), pending)
+    assert store.pending_audits(10) == [pending]
 
 
 def test_a_claim_without_logprobs_comes_back_without(store):

@@ -1,9 +1,13 @@
 """One real engine: same request, same tokens, whatever else runs; and a death that is told."""
 
 import asyncio
+import json
 import math
 import os
+import shutil
 import signal
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,15 +19,17 @@ pytestmark = [
 
 pytest.importorskip("vllm")
 
+from protocol.structure import Structure  # noqa: E402
 from subnet.config import ConfigError  # noqa: E402
 from subnet.core.verification.claim import Claim  # noqa: E402
+from subnet.edge.grammar import release_grammars  # noqa: E402
 from subnet.edge.miner_client import HttpMinerClient  # noqa: E402
 from subnet.edge.release_files import load_release_files  # noqa: E402
 from subnet.edge.system import SystemClock  # noqa: E402
 from subnet.edge.torch_referee import TorchReferee  # noqa: E402
 from subnet.edge.vllm_engine import VllmEngine  # noqa: E402
 from subnet.edge.vllm_runtime import runtime_name  # noqa: E402
-from subnet.ports import EngineError, EngineRequest  # noqa: E402
+from subnet.ports import EngineError, EngineRequest, UnsupportedRequestError  # noqa: E402
 from tests.miner_support import (  # noqa: E402
     CALLER,
     make_request,
@@ -32,6 +38,16 @@ from tests.miner_support import (  # noqa: E402
 )
 
 STREAMS = 8
+TINY = Path(__file__).parents[3] / "assets" / "tiny"
+SLOW = json.dumps(
+    {
+        "type": "object",
+        "properties": {
+            f"p{n}": {"type": "number", "minimum": n - 1e15, "maximum": n + 1e15}
+            for n in range(150)
+        },
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +85,20 @@ async def answer(engine, request: EngineRequest):
     return tuple(token_ids), tuple(logprobs), finish
 
 
+def claim_from(request: EngineRequest, token_ids, logprobs, finish) -> Claim:
+    return Claim(
+        prompt_token_ids=request.prompt_token_ids,
+        output_token_ids=token_ids,
+        temperature_milli=request.temperature_milli,
+        top_p_milli=request.top_p_milli,
+        top_k=request.top_k,
+        seed=request.seed,
+        logprobs=logprobs,
+        finish_reason=finish,
+        structure=request.structure,
+    )
+
+
 async def test_the_same_request_gives_the_same_tokens_alone_and_in_a_crowd(engine):
     requests = [ask(number) for number in range(3 * STREAMS)]
     crowd = await asyncio.gather(*(answer(engine, request) for request in requests))
@@ -99,21 +129,7 @@ async def test_an_answer_never_outgrows_the_context(engine):
 async def test_the_referee_finds_that_the_release_answered(engine, files):
     referee = TorchReferee(files.folder, dtype="float32", slack_logits=0.01)
     requests = [ask(n, temperature_milli=t) for n, t in enumerate((0, 300, 1000, 2000), 300)]
-    claims = []
-    for request in requests:
-        token_ids, logprobs, finish = await answer(engine, request)
-        claims.append(
-            Claim(
-                prompt_token_ids=request.prompt_token_ids,
-                output_token_ids=token_ids,
-                temperature_milli=request.temperature_milli,
-                top_p_milli=request.top_p_milli,
-                top_k=request.top_k,
-                seed=request.seed,
-                logprobs=logprobs,
-                finish_reason=finish,
-            )
-        )
+    claims = [claim_from(request, *await answer(engine, request)) for request in requests]
     for score in await asyncio.to_thread(referee.score, claims):
         assert max(score.margins) < 0.01
         assert max(score.logprob_gaps) < 0.01
@@ -133,6 +149,57 @@ async def test_a_request_that_could_not_be_verified_is_an_error_of_its_own(engin
     with pytest.raises(EngineError, match="top_k"):
         await answer(engine, EngineRequest(wide.request_id, (20,), 700, 950, 65, 3, 1))
     assert (await answer(engine, ask(501, tokens_max=3)))[0]
+
+
+@pytest.fixture(scope="module")
+def worded(tmp_path_factory):
+    """A random model with the shipped tokenizer, and its engine."""
+    folder = make_tiny_model(tmp_path_factory.mktemp("worded") / "tiny", vocab_size=2048)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(TINY / name, folder)
+    files = load_release_files(str(folder), runtime=runtime_name())
+    arguments = {"max_num_batched_tokens": 512, "enforce_eager": True}
+    running = VllmEngine(files.release, files.folder, STREAMS, arguments)
+    yield files, running
+    running.close()
+
+
+LIST = Structure(kind="json_schema", text='{"type": "array", "items": {"enum": ["a", "b"]}}')
+
+
+async def test_structured_answers_obey_and_are_found_to_be_the_releases(worded):
+    files, engine = worded
+    grammars = release_grammars(files.release, files.folder)
+    referee = TorchReferee(files.folder, dtype="float32", slack_logits=0.01, grammars=grammars)
+    requests = [
+        replace(ask(n, temperature_milli=t), structure=LIST if n % 3 else None)
+        for n, t in enumerate((0, 0, 300, 1000, 1000, 2000, 2000, 1500), 700)
+    ]
+    answers = await asyncio.gather(*(answer(engine, request) for request in requests))
+    claims = [claim_from(request, *found) for request, found in zip(requests, answers, strict=True)]
+    for claim in claims:
+        if claim.structure:
+            assert grammars.refused_at(LIST, claim.output_token_ids) is None
+    for score in await asyncio.to_thread(referee.score, claims):
+        assert max(score.margins) < 0.01
+        assert max(score.logprob_gaps) < 0.01
+
+
+async def test_a_structure_that_cannot_be_compiled_is_its_callers_to_mend(worded):
+    _, engine = worded
+    bad = replace(ask(800), structure=Structure(kind="regex", text="(?=a)b"))
+    with pytest.raises(UnsupportedRequestError, match=r"sampling\.structure: .*[Ll]ookahead"):
+        await answer(engine, bad)
+    assert (await answer(engine, replace(ask(801), structure=LIST)))[0]
+
+
+async def test_an_answer_is_not_kept_waiting_by_another_ones_structure(worded):
+    _, engine = worded
+    slow = replace(ask(802), structure=Structure(kind="json_schema", text=SLOW))
+    compiling = asyncio.create_task(answer(engine, slow))
+    await answer(engine, ask(803, tokens_max=3))
+    assert not compiling.done()
+    assert (await compiling)[0]
 
 
 async def test_a_miner_serves_this_engine_over_the_signed_protocol(engine):

@@ -8,14 +8,16 @@ from protocol.errors import RejectedError, RejectionReason
 from protocol.handshake import HandshakeRequest
 from protocol.inference import CheckpointLine, ChunkLine, EndLine, ErrorLine, OutputHash
 from protocol.sampling import derive_seed
+from protocol.structure import Structure
 from subnet.config import MinerSettings
 from subnet.core.admission import AdmissionParams
 from subnet.edge.btauth import verify_signature
-from subnet.ports import Endpoint, EngineError
+from subnet.ports import Endpoint, EngineError, UnsupportedRequestError
 from subnet.roles.miner import NotRegisteredError, float16_bits
 from tests.miner_support import (
     CALLER,
     MINER,
+    RELEASE,
     STRANGER,
     ScriptedEngine,
     StaticChain,
@@ -171,6 +173,31 @@ async def test_an_engine_fault_is_told_to_the_caller_without_its_inner_words():
     last = (await lines_of(miner, make_request()))[-1]
     assert last.rejection.reason is RejectionReason.ENGINE_FAILED
     assert "scripted" not in last.rejection.detail
+
+
+class UnableEngine(ScriptedEngine):
+    async def generate(self, request):
+        self.requests.append(request)
+        raise UnsupportedRequestError("sampling.structure: unclosed bracket")
+        yield
+
+
+async def test_a_structure_reaches_the_engine_and_its_refusal_the_caller():
+    release = RELEASE.model_copy(update={"grammar": "xgrammar-0.2.8"})
+    engine = UnableEngine(release=release)
+    miner = await make_miner(engine)
+    vote = Structure(kind="regex", text="(yes|no)")
+    request = make_request(structure=vote, release_digest=release.digest())
+    (line,) = await lines_of(miner, request)
+    assert engine.requests[0].structure == vote
+    assert line.rejection.reason is RejectionReason.PARAMETER_NOT_VERIFIED
+    assert line.rejection.detail == "sampling.structure: unclosed bracket"
+
+
+async def test_a_release_without_grammar_takes_no_structure():
+    miner = await make_miner(ScriptedEngine())
+    request = make_request(structure=Structure(kind="regex", text="(yes|no)"))
+    assert await refusal_of(miner, request) is RejectionReason.PARAMETER_NOT_VERIFIED
 
 
 async def test_a_stopping_miner_takes_nothing_new_and_ends_what_runs():

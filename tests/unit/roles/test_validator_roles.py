@@ -92,6 +92,14 @@ def test_a_signed_answer_that_breaks_a_rule_closes_the_gate_at_once(live):
     assert set(subnet.shares()) == {miner_hotkey(0)}
 
 
+def test_an_answer_that_breaks_its_grammar_closes_the_gate_and_obedient_ones_do_not(live):
+    subnet = live("honest", "breaks grammars")
+    assert standing(subnet, 1).closure.reason == "GRAMMAR_BROKEN"
+    assert set(subnet.shares()) == {miner_hotkey(0)}
+    structured = [one for one in subnet.miners[0].asked if one.sampling.structure]
+    assert 0 < len(structured) < len(subnet.miners[0].asked) / 3
+
+
 @pytest.mark.parametrize(
     ("behaviour", "word"),
     [
