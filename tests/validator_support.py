@@ -21,8 +21,10 @@ from subnet.core.verification.calibration import (
     Band,
     CalibrationParams,
     CalibrationTable,
+    UserBounds,
 )
 from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.environments import EnvironmentPair
 from subnet.core.verification.gaps import GapTable
 from subnet.edge.kept_rows import KeptLimits
 from subnet.edge.validator_store import Rules, SqliteValidatorStore
@@ -60,6 +62,9 @@ RELEASE = Release(
 )
 OTHER_RELEASE = RELEASE.model_copy(update={"weights_digest": "c" * 64})
 ENVIRONMENT = Environment(engine="hash-1", torch="none", device="none", dtype="float32")
+ELSEWHERE = ENVIRONMENT.model_copy(update={"device": "another-gpu"})
+"""Where nobody calibrated."""
+PAIR = EnvironmentPair(miner=ENVIRONMENT, referee=ENVIRONMENT)
 _LETTERS = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
@@ -172,7 +177,7 @@ class FakeClient:
             endpoint.hotkey,
             request.prompt_token_ids,
         )
-        if behaviour == "foreign seed":
+        if behaviour in ("foreign seed", "foreign seed elsewhere"):
             seed += 1
         tokens = honest_tokens(seed, request.prompt_token_ids, request.sampling.tokens_max)
         if behaviour == "skips stops":
@@ -191,7 +196,7 @@ class FakeClient:
             queued_us=0,
             first_token_us=1,
             total_us=2,
-            environment=ENVIRONMENT,
+            environment=ELSEWHERE if behaviour.endswith("elsewhere") else ENVIRONMENT,
         )
         return _exchange(miner, request, tokens, response, None, None)
 
@@ -232,6 +237,8 @@ def _exchange(
 
 class HashReferee:
     """Recomputes `honest_tokens`: margin 0 where they agree, 1 where they do not."""
+
+    environment = ENVIRONMENT
 
     def __init__(self) -> None:
         self.is_blind = False
@@ -357,10 +364,27 @@ def make_table() -> CalibrationTable:
         edges_logits=BASE_EDGES_LOGITS,
         context_tokens_max=2048,
         params=CalibrationParams(),
+        pairs=(PAIR,),
         bands=bands,
         gaps=GapTable(edges_nats={}, cells=()),
         held_out=None,
+        users=make_user_bounds(bands),
+        power=None,
         provenance=provenance,
+    )
+
+
+def make_user_bounds(bands: tuple[Band, ...]) -> UserBounds:
+    """The same bounds for what users ask."""
+    return UserBounds(
+        bands=bands,
+        gaps=GapTable(edges_nats={}, cells=()),
+        held_out=None,
+        prompts=1,
+        prompts_digest="h",
+        traffic_percent=25,
+        gap_ratio=1,
+        loud_ratio=1,
     )
 
 

@@ -5,12 +5,13 @@ import pytest
 
 from subnet.cli.calibrate import calibrate
 from subnet.config import ConfigError
+from subnet.core.audit import Traffic
 from subnet.core.verification.bounds import CalibrationParams
 from subnet.core.verification.calibration import BASE_EDGES_LOGITS, CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.gaps import fitted_gap_table
 from subnet.lab.calibration import Answer, checked, fit
-from tests.calibration_support import PROVENANCE
+from tests.calibration_support import PAIR, PROVENANCE
 
 PARAMS = CalibrationParams()
 
@@ -39,7 +40,10 @@ def table(fitted_on):
         gaps=fitted_gap_table(
             [(one.claim.temperature_milli, one.score.logprob_gaps) for one in fitted_on], PARAMS
         ),
+        pairs=(PAIR,),
         held_out=None,
+        users=None,
+        power=None,
         provenance=PROVENANCE,
     )
 
@@ -47,14 +51,15 @@ def table(fitted_on):
 def test_answers_of_the_same_kind_keep_to_it():
     dice = np.random.default_rng(1)
     held_out = answers(dice, 1000, 0.001, True)
-    found = checked(held_out, table(answers(dice, 3000, 0.001, False)))
+    found = checked(held_out, table(answers(dice, 3000, 0.001, False)), Traffic.BENCHMARK)
     assert (found.responses, found.alarms, found.buckets_above_p0) == (1000, 0, 0)
     assert found.gap_buckets_above_p0 == 0 and found.mean_factor_max <= 1
 
 
 def test_answers_that_it_was_not_made_for_are_told():
     dice = np.random.default_rng(1)
-    found = checked(answers(dice, 500, 0.05, True), table(answers(dice, 3000, 0.001, False)))
+    louder = answers(dice, 500, 0.05, True)
+    found = checked(louder, table(answers(dice, 3000, 0.001, False)), Traffic.BENCHMARK)
     assert found.alarms > 0 and found.buckets_above_p0 == 2
     assert found.mean_factor_max > 1
 
