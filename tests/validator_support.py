@@ -21,11 +21,13 @@ from subnet.core.verification.calibration import (
     Band,
     CalibrationParams,
     CalibrationTable,
+    HeldOut,
     UserBounds,
 )
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.environments import EnvironmentPair
 from subnet.core.verification.gaps import GapTable
+from subnet.core.verification.power import POWER_BARS, AttackPower, PowerReport
 from subnet.edge.kept_rows import KeptLimits
 from subnet.edge.validator_store import Rules, SqliteValidatorStore
 from subnet.ports import (
@@ -385,6 +387,44 @@ def make_user_bounds(bands: tuple[Band, ...]) -> UserBounds:
         traffic_percent=25,
         gap_ratio=1,
         loud_ratio=1,
+    )
+
+
+GOOD = tuple(
+    AttackPower(
+        attack=bar.attack, detected=1, median_responses=1, p95_responses=bar.p95_responses_max
+    )
+    for bar in POWER_BARS
+)
+CALM = HeldOut(
+    responses=1,
+    tokens=1,
+    max_margin_logits=0,
+    buckets_above_p0=0,
+    gap_buckets_above_p0=0,
+    mean_factor_max=1,
+    evidence_max=1,
+    alarms=0,
+)
+
+
+def power_report(
+    benchmark: tuple[AttackPower, ...] = GOOD, organic: tuple[AttackPower, ...] = GOOD
+) -> PowerReport:
+    """Every bar just met."""
+    return PowerReport(
+        seed=1, questions=1, runs=1, responses_max=1, benchmark=benchmark, organic=organic
+    )
+
+
+def whole_table(
+    held_out: HeldOut = CALM, hostile: HeldOut = CALM, power: PowerReport | None = None
+) -> CalibrationTable:
+    """A table that was tried on everything, and stood."""
+    made = make_table()
+    users = made.users.model_copy(update={"held_out": hostile})
+    return made.model_copy(
+        update={"held_out": held_out, "users": users, "power": power or power_report()}
     )
 
 

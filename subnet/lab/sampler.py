@@ -6,7 +6,7 @@ named together see the same answer grow, as a draft and its target do.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,8 @@ from subnet.core.verification.noise import position_of, seed_prefix
 from subnet.core.verification.support import SamplingRows
 
 BATCH_ROWS: Final = 64
+BATCH_PROMPT_TOKENS: Final = 8192
+"""Padding included: one full context in a batch of 64 costs as much as 60 more of them."""
 Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
@@ -119,12 +121,24 @@ def generate(
     made: list[tuple[tuple[int, ...], tuple[float, ...]]] = [((), ())] * len(jobs)
     order = sorted(range(len(jobs)), key=lambda place: len(jobs[place].prompt_token_ids))
     with torch.inference_mode():
-        for start in range(0, len(order), BATCH_ROWS):
-            places = order[start : start + BATCH_ROWS]
+        for places in batches(order, [len(job.prompt_token_ids) for job in jobs]):
             batch = _Batch(models, [jobs[place] for place in places], choose, reports)
             for place, answer in zip(places, batch.run(stop_token_ids), strict=True):
                 made[place] = answer
     return made
+
+
+def batches(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Places in `order`, shortest first, in batches within both bounds; each has at least one."""
+    batch: list[int] = []
+    for place in order:
+        if len(batch) == BATCH_ROWS or (len(batch) + 1) * lengths[place] > BATCH_PROMPT_TOKENS:
+            if batch:
+                yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
 
 
 class _Batch:

@@ -6,48 +6,16 @@ from hypothesis import strategies as st
 
 from subnet.core.scoring import ScoringParams
 from subnet.core.verification.admission import refused
-from subnet.core.verification.calibration import CalibrationTable, HeldOut
+from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.power import (
     POWER_BARS,
     PROBATION_RESPONSES,
     AttackPower,
     PowerBar,
-    PowerReport,
     shortfalls,
 )
 from subnet.lab.attacks import ATTACKS
-from tests.validator_support import make_table
-
-GOOD = tuple(
-    AttackPower(
-        attack=bar.attack, detected=1, median_responses=1, p95_responses=bar.p95_responses_max
-    )
-    for bar in POWER_BARS
-)
-CALM = HeldOut(
-    responses=1,
-    tokens=1,
-    max_margin_logits=0,
-    buckets_above_p0=0,
-    gap_buckets_above_p0=0,
-    mean_factor_max=1,
-    evidence_max=1,
-    alarms=0,
-)
-
-
-def report(benchmark=GOOD, organic=GOOD):
-    return PowerReport(
-        seed=1, questions=1, runs=1, responses_max=1, benchmark=benchmark, organic=organic
-    )
-
-
-def table(held_out=CALM, hostile=CALM, power=None):
-    made = make_table()
-    users = made.users.model_copy(update={"held_out": hostile})
-    return made.model_copy(
-        update={"held_out": held_out, "users": users, "power": power or report()}
-    )
+from tests.validator_support import CALM, GOOD, power_report, whole_table
 
 
 def test_every_bar_names_a_shipped_attack_once():
@@ -80,30 +48,33 @@ def test_every_missed_bar_is_named(places):
 
 
 def test_a_table_that_was_tried_and_stood_is_not_refused():
-    assert refused(table()) == ()
+    assert refused(whole_table()) == ()
 
 
 def test_power_is_asked_for_on_both_kinds_of_traffic():
     weak = tuple(one.model_copy(update={"p95_responses": 10**6}) for one in GOOD)
-    assert len(refused(table(power=report(benchmark=weak)))) == len(POWER_BARS)
-    assert all(line.startswith("of users") for line in refused(table(power=report(organic=weak))))
+    assert len(refused(whole_table(power=power_report(benchmark=weak)))) == len(POWER_BARS)
+    assert all(
+        line.startswith("of users")
+        for line in refused(whole_table(power=power_report(organic=weak)))
+    )
 
 
 @pytest.mark.parametrize("change", [{"alarms": 1}, {"mean_factor_max": 1.001}])
-def test_honest_answers_that_look_guilty_refuse_a_table(change):
+def test_honest_answers_that_look_guilty_refuse_a_whole_table(change):
     loud = CALM.model_copy(update=change)
-    assert "benchmarks" in refused(table(held_out=loud))[0]
-    assert "hostile prompts" in refused(table(hostile=loud))[0]
+    assert "benchmarks" in refused(whole_table(held_out=loud))[0]
+    assert "hostile prompts" in refused(whole_table(hostile=loud))[0]
 
 
 def test_what_was_not_measured_refuses_too():
-    whole = table()
+    whole = whole_table()
     for missing in ("held_out", "users", "power"):
         assert refused(whole.model_copy(update={missing: None}))
 
 
 def test_a_power_table_survives_json_and_takes_no_key_that_is_not_its_own():
-    whole = table()
+    whole = whole_table()
     text = whole.model_dump_json()
     assert CalibrationTable.model_validate_json(text) == whole
     with pytest.raises(ValueError, match="verdict"):
