@@ -380,8 +380,9 @@ def make_user_bounds(bands: tuple[Band, ...]) -> UserBounds:
     """The same bounds for what users ask."""
     return UserBounds(
         bands=bands,
-        gaps=GapTable(edges_nats={}, cells=()),
         held_out=None,
+        repeated_prompts=1,
+        repeated_alarms=0,
         prompts=1,
         prompts_digest="h",
         traffic_percent=25,

@@ -41,7 +41,7 @@ def calibrate(
     """Measure a release's calibration: honest answers by vLLM, scored by the referee.
 
     Validators look up in it how often honest answers show each margin and log-probability gap;
-    outside it they accuse nobody. A fifth of the questions are ones that a search found to be
+    outside it they accuse nobody. A quarter of the questions are ones that a search found to be
     hardest on honest numerics: what users ask is judged by bounds that hold for them. Run it for
     every new release, engine version and kind of machine, and start log-only
     (`integrity_check = false` in subnet.toml) until it has been tried.

@@ -66,7 +66,8 @@ def readings(
 ) -> Readings | None:
     """What each channel saw in one answer; None if the table does not cover the request.
 
-    Users choose their prompts, so theirs are read by wider bounds than benchmarks.
+    Users choose their prompts, so theirs are read by wider bounds than benchmarks', and by margins
+    alone.
 
     An answer without log-probabilities, or of a length and temperature that has no honest gaps on
     record, is read by its margins alone.
@@ -78,11 +79,10 @@ def readings(
         len(claim.prompt_token_ids) + len(claim.output_token_ids),
         of_users=of_users,
     )
-    gap_table = table.gap_table(of_users=of_users)
-    if bounds is None or gap_table is None:
+    if bounds is None:
         return None
     found = {Channel.MARGIN: Reading(bucket_counts(score.margins, table.edges_logits), bounds)}
-    gap = gap_table.reading(score.logprob_gaps, claim.temperature_milli)
+    gap = None if of_users else table.gaps.reading(score.logprob_gaps, claim.temperature_milli)
     return found if gap is None else {**found, Channel.LOGPROB: gap}
 
 

@@ -255,11 +255,10 @@ def _quiet_readings(bundle: EvidenceBundle, answer: AnswerEvidence) -> Readings:
         response.prompt_tokens + tokens,
         of_users=of_users,
     )
-    gap_table = table.gap_table(of_users=of_users)
-    if bounds is None or gap_table is None:
+    if bounds is None:
         return {}
     found = {Channel.MARGIN: Reading((tokens, *(0,) * (len(bounds) - 1)), bounds)}
-    gap = gap_table.reading((0.0,) * tokens, temperature)
+    gap = None if of_users else table.gaps.reading((0.0,) * tokens, temperature)
     return found if gap is None else {**found, Channel.LOGPROB: gap}
 
 

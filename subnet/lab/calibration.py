@@ -46,6 +46,7 @@ from subnet.core.verification.evidence import (
 from subnet.core.verification.gaps import fitted_gap_table
 from subnet.edge.release_files import ReleaseFiles, load_release_files
 from subnet.edge.vllm_runtime import set_engine_environment
+from subnet.lab.detection import Judged, Pool
 from subnet.lab.traffic import (
     LONG_ANSWER_TOKENS,
     is_held_out,
@@ -58,6 +59,8 @@ from subnet.ports import EngineRequest
 BATCH_SHARES: Final = {1: 0.02, 7: 0.14, 64: 0.84}
 """Share of the prompts served at each batch size; single requests are slow and rarely noisier."""
 PILOT_ANSWERS: Final = 400
+REPEATS: Final = 1000
+REPEATED_ANSWERS_MIN: Final = 15
 ORDINARY_SEEDS: Final = 200
 """Ordinary prompts that the search for hostile ones starts from."""
 
@@ -123,14 +126,12 @@ def checked(answers: Sequence[Answer], table: CalibrationTable, traffic: Traffic
         peak = max(peak, log_evidence(state))
         if alarm(state, params):
             alarms, state = alarms + 1, fresh_state(params)
-    gaps = table.gap_table(of_users=of_users)
-    assert gaps is not None
     return HeldOut(
         responses=len(answers),
         tokens=sum(len(answer.score.margins) for answer in answers),
         max_margin_logits=max(max(answer.score.margins) for answer in answers),
         buckets_above_p0=above,
-        gap_buckets_above_p0=gaps.buckets_above(_gaps(answers)),
+        gap_buckets_above_p0=0 if of_users else table.gaps.buckets_above(_gaps(answers)),
         mean_factor_max=max(float(np.mean(found)) for found in factors.values()),
         evidence_max=math.exp(min(peak, 700.0)),
         alarms=alarms,
@@ -150,12 +151,9 @@ def with_users(
         counts[temperature_milli] = tuple(map(sum, zip(before, found, strict=True)))
     bounds = UserBounds(
         bands=users_bands(table.bands, counts, table.params),
-        gaps=fitted_gap_table(
-            _gaps(fitted),
-            table.params,
-            _gaps(one for one in ordinary if not one.is_held_out),
-        ),
         held_out=None,
+        repeated_prompts=0,
+        repeated_alarms=0,
         prompts=len({one.claim.prompt_token_ids for one in hostile}),
         prompts_digest=prompts_digest,
         traffic_percent=100 * len(hostile) / len(answers),
@@ -163,8 +161,36 @@ def with_users(
         loud_ratio=_loud_rate(hostile, table) / max(_loud_rate(ordinary, table), 1e-12),
     )
     whole = table.model_copy(update={"users": bounds})
-    held_out = checked([one for one in hostile if one.is_held_out], whole, Traffic.ORGANIC)
-    return table.model_copy(update={"users": bounds.model_copy(update={"held_out": held_out})})
+    held_out = [one for one in hostile if one.is_held_out]
+    asked, alarms = repeated(held_out, whole)
+    tried = {
+        "held_out": checked(held_out, whole, Traffic.ORGANIC),
+        "repeated_prompts": asked,
+        "repeated_alarms": alarms,
+    }
+    return table.model_copy(update={"users": bounds.model_copy(update=tried)})
+
+
+def repeated(answers: Sequence[Answer], table: CalibrationTable) -> tuple[int, int]:
+    """(prompts, how many convict) if each were all that a user ever asks.
+
+    A prompt's own answers are drawn over and over into one detector. Prompts with fewer than
+    REPEATED_ANSWERS_MIN are left out: one loud token by chance would be a habit of theirs.
+    """
+    places: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place, answer in enumerate(answers):
+        places[answer.claim.prompt_token_ids].append(place)
+    known = [own for own in places.values() if len(own) >= REPEATED_ANSWERS_MIN]
+    if not known:
+        return 0, 0
+    judged = [
+        Judged(len(one.score.margins), readings(one.claim, one.score, table, Traffic.ORGANIC), None)
+        for one in answers
+    ]
+    dice = np.random.default_rng(len(answers))
+    picks = np.stack([dice.choice(own, REPEATS) for own in known])
+    found = Pool(judged, EvidenceParams()).detections(picks)
+    return len(known), sum(one.channel is not None for one in found)
 
 
 def _gap_size(answers: Sequence[Answer]) -> float:

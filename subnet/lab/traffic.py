@@ -24,8 +24,10 @@ SHORT_ANSWER_TOKENS: Final = 8
 LONG_ANSWER_TOKENS: Final = 24
 DRAWN_BAND: Final = (1000, 950)
 """The (temperature, top-p) that validators draw most, which detection rests on: half of all."""
+TWICE_BANDS: Final = ((0, 1000), (700, 950), (1000, 1000))
+"""Greedy, whose honest margins are the largest, and what validators draw besides."""
 HELD_OUT_EVERY: Final = 4
-HOSTILE_PERCENT: Final = 20
+HOSTILE_PERCENT: Final = 25
 
 
 def band_cycle() -> list[tuple[int, int]]:
@@ -34,7 +36,7 @@ def band_cycle() -> list[tuple[int, int]]:
     Its odd length gives every band to every engine, which take requests in turn.
     """
     bands = [(t, p) for t in TEMPERATURES_MILLI for p in (TOP_PS_MILLI if t else (1000,))]
-    others = [band for band in bands if band != DRAWN_BAND]
+    others = [*(band for band in bands if band != DRAWN_BAND), *TWICE_BANDS]
     return [band for other in others for band in (other, DRAWN_BAND)][:-1]
 
 

@@ -4,8 +4,13 @@ Both sides of the bargain are tried on what the table was not fitted on: honest 
 no alarm, and the shipped attacks must raise one in time.
 """
 
+from typing import Final
+
 from subnet.core.verification.calibration import CalibrationTable, HeldOut
 from subnet.core.verification.power import shortfalls
+
+ROUNDING: Final = 1e-9
+"""A bet that no bucket pays has a factor of exactly 1, but for the last bits."""
 
 
 def refused(table: CalibrationTable) -> tuple[str, ...]:
@@ -15,6 +20,8 @@ def refused(table: CalibrationTable) -> tuple[str, ...]:
     """
     users = None if table.users is None else table.users.held_out
     lines = [*_of_honest("benchmarks", table.held_out), *_of_honest("hostile prompts", users)]
+    if table.users is not None and table.users.repeated_alarms:
+        lines.append(f"{table.users.repeated_alarms} hostile prompts convict if asked repeatedly")
     if table.power is None:
         return (*lines, "no attack was played against it")
     for kind, found in (("", table.power.benchmark), ("of users, ", table.power.organic)):
@@ -28,6 +35,6 @@ def _of_honest(kind: str, found: HeldOut | None) -> list[str]:
     lines = []
     if found.alarms:
         lines.append(f"honest answers to {kind} raised {found.alarms} alarms")
-    if found.mean_factor_max > 1:
+    if found.mean_factor_max > 1 + ROUNDING:
         lines.append(f"honest answers to {kind} pay a bet: mean factor {found.mean_factor_max:.3f}")
     return lines

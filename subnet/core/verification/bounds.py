@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-PARTS: Final = 4
-"""Margins and log-probability gaps, of benchmarks and of users' prompts, share the joint error."""
+PARTS: Final = 3
+"""Margins and gaps of benchmarks, and margins of users' prompts, share the joint error."""
 Milli = Annotated[int, Field(ge=0, le=2000)]
 
 

@@ -85,14 +85,18 @@ class HeldOut(_Frozen):
 class UserBounds(_Frozen):
     """What holds for prompts that users choose: benchmarks', and what a search found to be worst.
 
-    Each bound is the larger of both kinds', so that no mixture of them can convict.
+    Each bound is the larger of both kinds', so that no mixture of them can convict. There are none
+    on gaps: an answer's mean gap belongs to its prompt, and whoever asks the worst one over and
+    over would convict by any bound that holds for the average.
     """
 
     bands: tuple[Band, ...]
     """Counts are those of hostile prompts, all top-p of a temperature together."""
-    gaps: GapTable
     held_out: HeldOut | None
     """Of hostile prompts alone."""
+    repeated_prompts: int
+    """Held-out hostile prompts that were asked again and again, each in a detector of its own."""
+    repeated_alarms: int
     prompts: int
     """Different hostile ones, held-out ones included."""
     prompts_digest: str
@@ -129,12 +133,6 @@ class CalibrationTable(_Frozen):
     def covers(self, miner: Environment, referee: Environment) -> bool:
         """Whether this pair was measured; an audit of any other is inconclusive."""
         return any(pair.fits(miner, referee) for pair in self.pairs)
-
-    def gap_table(self, *, of_users: bool) -> GapTable | None:
-        """The second channel's bounds for benchmarks, or for prompts that users chose."""
-        if of_users:
-            return None if self.users is None else self.users.gaps
-        return self.gaps
 
     def bounds(
         self,

@@ -14,7 +14,6 @@ cell has to be wide, as an answer counts once; the safety factor covers what dif
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import reduce
 from typing import Annotated, Final
 
 import numpy as np
@@ -26,7 +25,6 @@ from subnet.core.verification.bounds import (
     Reading,
     bucket_counts,
     honest_bounds,
-    larger_bounds,
 )
 
 EDGE_QUANTILES: Final = (0.8, 0.95, 0.99, 0.998)
@@ -108,19 +106,15 @@ def temperature_range(temperature_milli: int) -> int:
     return max(start for start in TEMPERATURE_RANGES_MILLI if start <= temperature_milli)
 
 
-Answers = Iterable[tuple[int, Sequence[float]]]
-"""(temperature in thousandths, gaps of one answer's tokens) of each."""
-
-
 def fitted_gap_table(
-    answers: Answers, params: CalibrationParams, others: Answers | None = None
+    answers: Iterable[tuple[int, Sequence[float]]], params: CalibrationParams
 ) -> GapTable:
-    """The table of honest answers; its bounds hold for `others` and every mixture as well.
-
-    Edges and counts are those of `answers`. Where there are no `others` of a cell, it bounds
-    nothing.
-    """
-    means = _means(answers)
+    """The table of honest (temperature in thousandths, gaps of one answer's tokens) pairs."""
+    means: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for temperature_milli, gaps in answers:
+        if gaps:
+            ranged = temperature_range(temperature_milli)
+            means[length_class(len(gaps))][ranged].append(float(np.mean(gaps)))
     edges = {
         tokens_min: tuple(
             float(edge)
@@ -128,31 +122,16 @@ def fitted_gap_table(
         )
         for tokens_min, found in sorted(means.items())
     }
-    groups = [means] if others is None else [means, _means(others)]
     places = [(start, t) for start, found in sorted(means.items()) for t in sorted(found)]
     cells = []
     for tokens_min, temperature_min_milli in places:
-        counts = [
-            bucket_counts(group[tokens_min][temperature_min_milli], edges[tokens_min])
-            for group in groups
-        ]
-        bounds = [honest_bounds(one, len(places) * len(groups), params) for one in counts]
+        counts = bucket_counts(means[tokens_min][temperature_min_milli], edges[tokens_min])
         cells.append(
             GapCell(
                 temperature_min_milli=temperature_min_milli,
                 tokens_min=tokens_min,
-                counts=counts[0],
-                p0=reduce(larger_bounds, bounds),
+                counts=counts,
+                p0=honest_bounds(counts, len(places), params),
             )
         )
     return GapTable(edges_nats=edges, cells=tuple(cells))
-
-
-def _means(answers: Answers) -> dict[int, dict[int, list[float]]]:
-    """Mean gap of each answer, by length class and temperature range."""
-    means: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for temperature_milli, gaps in answers:
-        if gaps:
-            ranged = temperature_range(temperature_milli)
-            means[length_class(len(gaps))][ranged].append(float(np.mean(gaps)))
-    return means

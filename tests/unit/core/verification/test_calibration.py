@@ -145,7 +145,6 @@ def test_what_users_ask_is_bounded_by_the_worse_of_both_kinds_at_each_temperatur
 def test_without_a_search_only_what_users_ask_is_inconclusive():
     assert TABLE.users is None
     assert TABLE.bounds(1000, 1000, 1, of_users=True) is None
-    assert TABLE.gap_table(of_users=True) is None
     assert TABLE.bounds(1000, 1000, 1) is not None
 
 

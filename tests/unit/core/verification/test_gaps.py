@@ -66,22 +66,3 @@ def test_honest_answers_keep_to_the_bounds_and_noisier_ones_are_counted(table):
 def test_every_length_has_a_class_from_its_shortest_answer_on():
     assert [length_class(start) for start in LENGTH_CLASSES_TOKENS] == list(LENGTH_CLASSES_TOKENS)
     assert length_class(0) == 0 and length_class(8) == 4 and length_class(10_000) == 33
-
-
-def test_bounds_hold_for_other_answers_too_and_so_for_every_mixture():
-    quiet = [(700, answer(40)) for _ in range(3000)]
-    loud = [(700, answer(40, scale=0.02)) for _ in range(3000)]
-    both = fitted_gap_table(loud, PARAMS, quiet)
-    (cell,) = both.cells
-    (alone,) = fitted_gap_table(loud, PARAMS).cells
-    assert cell.counts == alone.counts, "edges and counts are those of the first kind"
-    assert all(wide >= narrow for wide, narrow in zip(cell.p0, alone.p0, strict=True))
-    for share in (0, 0.3, 1):
-        mixed = [*quiet[: int(1000 * (1 - share))], *loud[: int(1000 * share)]]
-        assert both.buckets_above(mixed) == 0
-    assert fitted_gap_table(quiet, PARAMS).buckets_above(loud) > 0
-
-
-def test_a_cell_without_answers_of_the_other_kind_bounds_nothing():
-    (cell,) = fitted_gap_table([(700, answer(40)) for _ in range(500)], PARAMS, []).cells
-    assert cell.p0 == (1.0,) * GAP_BUCKETS

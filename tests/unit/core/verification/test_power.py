@@ -67,6 +67,13 @@ def test_honest_answers_that_look_guilty_refuse_a_whole_table(change):
     assert "hostile prompts" in refused(whole_table(hostile=loud))[0]
 
 
+def test_one_question_that_convicts_when_repeated_refuses_a_table():
+    whole = whole_table()
+    users = whole.users.model_copy(update={"repeated_alarms": 2})
+    (line,) = refused(whole.model_copy(update={"users": users}))
+    assert line.startswith("2 hostile prompts")
+
+
 def test_what_was_not_measured_refuses_too():
     whole = whole_table()
     for missing in ("held_out", "users", "power"):
