@@ -33,7 +33,8 @@ def calibrate(
         Path | None, typer.Option(help="Default: calibration.json in the release's folder.")
     ] = None,
     prompts: Annotated[
-        int, typer.Option(min=1, help="More prompts, sharper bounds: 30,000 take about 15 minutes.")
+        int,
+        typer.Option(min=1000, help="More prompts, sharper bounds: 30,000 take about 15 minutes."),
     ] = 30_000,
     seed: Annotated[int, typer.Option(help="Same release, prompts and seed: same questions.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,

@@ -15,7 +15,7 @@ from subnet.core.verification.calibration import BASE_EDGES_LOGITS, CalibrationT
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.gaps import fitted_gap_table
 from subnet.lab import calibration as lab_calibration
-from subnet.lab.calibration import Answer, checked, fit, with_users
+from subnet.lab.calibration import Answer, checked, fit, repeated, with_users
 from tests.calibration_support import PAIR, PROVENANCE
 from tests.validator_support import whole_table
 
@@ -90,6 +90,23 @@ def test_hostile_answers_keep_to_the_users_bounds_and_break_those_of_benchmarks(
     assert as_benchmarks.alarms > 0 and as_benchmarks.mean_factor_max > 1
     for drawn, chosen in zip(found.bands, users.bands, strict=True):
         assert all(wide >= narrow for wide, narrow in zip(chosen.p0, drawn.p0, strict=True))
+
+
+def test_a_prompt_that_always_errs_convicts_when_it_is_all_that_a_user_asks():
+    dice = np.random.default_rng(3)
+    ordinary = answers(dice, 3000, 0.0005, False)
+    worse = [*hostile(dice, 1500, False), *hostile(dice, 50, True)]
+    found = with_users(table(ordinary), [*ordinary, *worse], "digest")
+    calm = [of_prompt(one, (1, 1)) for one in answers(dice, 20, 0.0, True)]
+    loud = [of_prompt(one, (2, 2)) for one in answers(dice, 20, 0.3, True)]
+    rare = [of_prompt(one, (3, 3)) for one in answers(dice, 5, 0.3, True)]
+    assert repeated([*calm, *loud, *rare], found) == (2, 1)
+    assert repeated(rare, found) == (0, 0)
+
+
+def of_prompt(answer, prompt):
+    claim = dataclasses.replace(answer.claim, prompt_token_ids=prompt)
+    return dataclasses.replace(answer, claim=claim, is_hostile=True)
 
 
 def call(folder, monkeypatch, made):
