@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.progress import track
 
 from scripts.benchmarks_page import write_benchmark
+from subnet.core.audit import Traffic
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim
 from subnet.core.verification.margin import seeded_choice
@@ -41,10 +42,10 @@ from subnet.edge.release_files import load_release_files
 from subnet.edge.tokenizer import HubTokenizer
 from subnet.edge.torch_referee import TorchReferee
 from subnet.lab.bare_forward import BareForward, seconds
-from subnet.lab.calibration import BATCH_SHARES, ENGINES, Answer, checked
+from subnet.lab.calibration import BATCH_SHARES, Answer, checked
 from subnet.lab.sampler import Job, generate, load_model
 from subnet.lab.traffic import planned_requests
-from subnet.lab.transcripts import served
+from subnet.lab.transcripts import ENGINES, served
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "assets" / "tiny"
@@ -199,7 +200,7 @@ def judge(claims: list[Claim], device: str) -> dict[str, Any]:
     found = np.concatenate([score.margins for score in scores])
     gaps = np.concatenate([score.logprob_gaps for score in scores])
     return {
-        **checked(answers, table).model_dump(),
+        **checked(answers, table, Traffic.BENCHMARK).model_dump(),
         "sigma_logits": float(np.sqrt(np.mean(gaps**2))),
         "calibrated_sigma_logits": table.sigma_logits,
         "tokens_above_edges": [int((found > edge).sum()) for edge in table.edges_logits],

@@ -171,6 +171,11 @@ class MinerClient(Protocol):
 class Referee(Protocol):
     """Teacher-forced scoring of claims under one release's own weights. Blocking and heavy."""
 
+    @property
+    def environment(self) -> Environment:
+        """Where it computes; `engine` names the backend and its version."""
+        ...
+
     def score(self, claims: Sequence[Claim]) -> list[ClaimScore]: ...
 
 

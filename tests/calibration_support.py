@@ -1,12 +1,15 @@
 """The made-up origin of tables that tests build by hand."""
 
+from protocol.inference import Environment
 from subnet.core.verification.calibration import Provenance
+from subnet.core.verification.environments import EnvironmentPair
+
+SOMEWHERE = Environment(engine="e", torch="t", device="cpu-avx512", dtype="float32")
+PAIR = EnvironmentPair(miner=SOMEWHERE, referee=SOMEWHERE)
 
 PROVENANCE = Provenance(
     release_digest="r",
-    engine="e",
     engine_modes=("eager",),
-    referee="t",
     versions={},
     seed=1,
     prompts_digest="p",

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 from bittensor.keyfiles import Keypair
 
-from protocol.inference import InferenceRequest, InferenceResponse, OutputHash, Sampling
+from protocol.inference import (
+    Environment,
+    InferenceRequest,
+    InferenceResponse,
+    OutputHash,
+    Sampling,
+)
 from protocol.release import Release
 from subnet.core.audit import AuditParams, Traffic, audit_draw_ppm, readings
 from subnet.core.audited import KeptAnswer, PendingAudit, SignedAnswer
@@ -51,6 +57,7 @@ def signed_answer(
     logprobs: Sequence[float],
     signer: HotkeySigner = MINER,
     finish_reason: str = "length",
+    environment: Environment = ENVIRONMENT,
 ) -> SignedAnswer:
     """The answer as a miner signs it."""
     running = OutputHash(request.digest())
@@ -67,7 +74,7 @@ def signed_answer(
         queued_us=0,
         first_token_us=1,
         total_us=2,
-        environment=ENVIRONMENT,
+        environment=environment,
     )
     return SignedAnswer(request, response, signer.sign(response.signing_bytes()))
 
@@ -141,7 +148,7 @@ def audited(
     kept: list[KeptAnswer] = []
     for number, pending in enumerate(pendings):
         (score,) = referee.score([pending.claim])
-        found = readings(pending.claim, score, table)
+        found = readings(pending.claim, score, table, pending.traffic)
         assert found is not None
         after = step(state, found, evidence)
         draw = draw_of(pending, audit.benchmark_ppm)

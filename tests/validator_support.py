@@ -22,9 +22,13 @@ from subnet.core.verification.calibration import (
     Band,
     CalibrationParams,
     CalibrationTable,
+    HeldOut,
+    UserBounds,
 )
 from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.environments import EnvironmentPair
 from subnet.core.verification.gaps import GapTable
+from subnet.core.verification.power import POWER_BARS, AttackPower, PowerReport
 from subnet.edge.kept_rows import KeptLimits
 from subnet.edge.validator_store import Rules, SqliteValidatorStore
 from subnet.ports import (
@@ -61,6 +65,9 @@ RELEASE = Release(
 )
 OTHER_RELEASE = RELEASE.model_copy(update={"weights_digest": "c" * 64})
 ENVIRONMENT = Environment(engine="hash-1", torch="none", device="none", dtype="float32")
+ELSEWHERE = ENVIRONMENT.model_copy(update={"device": "another-gpu"})
+"""Where nobody calibrated."""
+PAIR = EnvironmentPair(miner=ENVIRONMENT, referee=ENVIRONMENT)
 _LETTERS = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
@@ -173,7 +180,7 @@ class FakeClient:
             endpoint.hotkey,
             request.prompt_token_ids,
         )
-        if behaviour == "foreign seed":
+        if behaviour in ("foreign seed", "foreign seed elsewhere"):
             seed += 1
         tokens = honest_tokens(seed, request.prompt_token_ids, request.sampling.tokens_max)
         if behaviour == "breaks grammars" and request.sampling.structure is not None:
@@ -194,7 +201,7 @@ class FakeClient:
             queued_us=0,
             first_token_us=1,
             total_us=2,
-            environment=ENVIRONMENT,
+            environment=ELSEWHERE if behaviour.endswith("elsewhere") else ENVIRONMENT,
         )
         return _exchange(miner, request, tokens, response, None, None)
 
@@ -235,6 +242,8 @@ def _exchange(
 
 class HashReferee:
     """Recomputes `honest_tokens`: margin 0 where they agree, 1 where they do not."""
+
+    environment = ENVIRONMENT
 
     def __init__(self) -> None:
         self.is_blind = False
@@ -360,10 +369,66 @@ def make_table() -> CalibrationTable:
         edges_logits=BASE_EDGES_LOGITS,
         context_tokens_max=2048,
         params=CalibrationParams(),
+        pairs=(PAIR,),
         bands=bands,
         gaps=GapTable(edges_nats={}, cells=()),
         held_out=None,
+        users=make_user_bounds(bands),
+        power=None,
         provenance=provenance,
+    )
+
+
+def make_user_bounds(bands: tuple[Band, ...]) -> UserBounds:
+    """The same bounds for what users ask."""
+    return UserBounds(
+        bands=bands,
+        held_out=None,
+        repeated_prompts=1,
+        repeated_alarms=0,
+        prompts=1,
+        prompts_digest="h",
+        traffic_percent=25,
+        gap_ratio=1,
+        loud_ratio=1,
+    )
+
+
+GOOD = tuple(
+    AttackPower(
+        attack=bar.attack, detected=1, median_responses=1, p95_responses=bar.p95_responses_max
+    )
+    for bar in POWER_BARS
+)
+CALM = HeldOut(
+    responses=1,
+    tokens=1,
+    max_margin_logits=0,
+    buckets_above_p0=0,
+    gap_buckets_above_p0=0,
+    mean_factor_max=1,
+    evidence_max=1,
+    alarms=0,
+)
+
+
+def power_report(
+    benchmark: tuple[AttackPower, ...] = GOOD, organic: tuple[AttackPower, ...] = GOOD
+) -> PowerReport:
+    """Every bar just met."""
+    return PowerReport(
+        seed=1, questions=1, runs=1, responses_max=1, benchmark=benchmark, organic=organic
+    )
+
+
+def whole_table(
+    held_out: HeldOut = CALM, hostile: HeldOut = CALM, power: PowerReport | None = None
+) -> CalibrationTable:
+    """A table that was tried on everything, and stood."""
+    made = make_table()
+    users = made.users.model_copy(update={"held_out": hostile})
+    return made.model_copy(
+        update={"held_out": held_out, "users": users, "power": power or power_report()}
     )
 
 

@@ -11,11 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from subnet.cli.exits import EXIT_FAULT
+from subnet.core.verification.admission import refused
 
 if TYPE_CHECKING:
     from subnet.core.verification.calibration import CalibrationTable
-    from subnet.lab.calibration import Watch
-    from subnet.lab.transcripts import Advance
+    from subnet.core.verification.power import PowerReport
+    from subnet.lab.transcripts import Advance, Watch
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,28 +25,44 @@ def calibrate(
     release: Annotated[
         Path, typer.Option(help="Folder of the release: weights, tokenizer, chat template.")
     ] = ROOT / "assets" / "tiny",
+    weaker_model: Annotated[
+        Path | None,
+        typer.Option(help="A weaker checkpoint for the attacks. Default: <release>-weak, if any."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Default: calibration.json in the release's folder.")
     ] = None,
     prompts: Annotated[
-        int, typer.Option(min=1, help="More prompts, sharper bounds: 20,000 take about 10 minutes.")
-    ] = 20_000,
+        int,
+        typer.Option(min=1000, help="More prompts, sharper bounds: 30,000 take about 15 minutes."),
+    ] = 30_000,
     seed: Annotated[int, typer.Option(help="Same release, prompts and seed: same questions.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Measure a release's calibration: honest answers by vLLM, scored by the referee.
 
     Validators look up in it how often honest answers show each margin and log-probability gap;
-    outside it they accuse nobody. Run it for every new release, engine version and kind of machine,
-    and start log-only (`integrity_check = false` in subnet.toml) until it has been tried.
+    outside it they accuse nobody. A quarter of the questions are ones that a search found to be
+    hardest on honest numerics: what users ask is judged by bounds that hold for them. Run it for
+    every new release, engine version and kind of machine, and start log-only
+    (`integrity_check = false` in subnet.toml) until it has been tried.
 
-    Ends with code 1 if held-out honest answers raised an alarm: such a table must not be used.
+    Nothing is written, and the command ends with code 1, if held-out honest answers raised an
+    alarm, or if the shipped attacks are caught too late (the bars: subnet/core/verification/
+    power.py): more prompts sharpen the bounds.
     """
     from subnet.lab.calibration import calibrate as run
 
     console = Console(stderr=as_json)
+    weak = weaker_model or release.with_name(f"{release.name}-weak")
     with progress_bars(console) as watch:
-        table = run(release, prompts, seed, watch)
+        table = run(release, weak, prompts, seed, watch)
+    if not as_json:
+        _show(table, console)
+    refusals = refused(table)
+    if refusals:
+        console.print(f"[red]refused, nothing written:[/] {'; '.join(refusals)}", soft_wrap=True)
+        raise typer.Exit(EXIT_FAULT)
     where = output or release / "calibration.json"
     text = table.model_dump_json(indent=1) + "\n"
     unfinished = where.with_suffix(".tmp")
@@ -53,12 +70,7 @@ def calibrate(
     unfinished.replace(where)
     if as_json:
         print(text, end="")
-    else:
-        _show(table, console)
     console.print(f"wrote {where}")
-    assert table.held_out is not None
-    if table.held_out.alarms:
-        raise typer.Exit(EXIT_FAULT)
 
 
 @contextmanager
@@ -94,4 +106,30 @@ def _show(table: "CalibrationTable", console: Console) -> None:
             *cells,
         )
     console.print(grid)
-    console.print(table.held_out)
+    console.print("benchmarks, held out:", table.held_out)
+    users = table.users
+    if users is not None:
+        console.print(
+            f"hostile prompts: {users.prompts}, {users.traffic_percent:.0f} % of requests; honest "
+            f"gaps {users.gap_ratio:.1f} times, loud margins {users.loud_ratio:.1f} times as many "
+            "as with ordinary prompts"
+        )
+        console.print("hostile prompts, held out:", users.held_out)
+    if table.power is not None:
+        console.print(_power_grid(table.power))
+
+
+def _power_grid(power: "PowerReport") -> Table:
+    """How soon each attack was caught, by both kinds of bounds."""
+    grid = Table(title=f"answers until the alarm, {power.runs} runs an attack")
+    grid.add_column("attack")
+    for kind in ("benchmarks", "users' prompts"):
+        for title in ("detected", "median", "p95"):
+            grid.add_column(f"{kind}: {title}", justify="right")
+    for drawn, chosen in zip(power.benchmark, power.organic, strict=True):
+        cells = [drawn.attack]
+        for one in (drawn, chosen):
+            figures = (one.median_responses, one.p95_responses)
+            cells += [f"{one.detected:.0%}", *("-" if n is None else str(n) for n in figures)]
+        grid.add_row(*cells)
+    return grid

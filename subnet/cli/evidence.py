@@ -182,7 +182,7 @@ def reverify_command(
     overrides = {"validator.referee_device": device, "validator.referee_threads": threads}
     settings = load_settings(config, overrides)
     referee = _referee(file.bundle, model, settings)
-    expected = ExpectedRules(settings.evidence, _calibration_digest(model))
+    expected = ExpectedRules(settings.evidence, _calibration_digest(model), referee.environment)
     from subnet.edge.btauth import verify_signature
 
     outcome = reverify(file.bundle, verify_signature, scorer(referee, console), expected)

@@ -36,10 +36,13 @@ _TITLES = ("attack", "detected", "median answers", "p95 answers", "median tokens
 
 
 def _summary(results: "Results") -> list[str]:
-    honest, cost = results.honest, results.cost
+    honest, cost, short = results.honest, results.cost, results.one_token
     return [
         f"honest: {honest.alarms} alarms in {honest.tokens} tokens of {honest.responses} answers, "
         f"largest margin {honest.max_margin:.3f} logits",
+        f"answers of one token: {short.honest_alarms} alarms in {short.honest_responses} honest "
+        f"ones, {short.dishonest_alarms} in {short.dishonest_responses} by the smaller model, the "
+        f"first after {short.first_alarm_responses or '-'}",
         f"cost: the referee verifies {cost.batch64_ratio} times as many tokens a second as vLLM "
         f"generates at batch 64, {cost.batch1_ratio} times as many as at batch 1, in "
         f"{cost.over_bare_forward} times the time of its own forward passes",

@@ -108,7 +108,7 @@ def _play(
 
 def _attacks(names: Sequence[str], paths: Sequence[str]) -> "list[Adversary]":
     """The attacks to play. Raises UsageError for one that is not there."""
-    from subnet.lab.attack_bench import chosen_attacks
+    from subnet.lab.play import chosen_attacks
 
     own: list[Adversary] = []
     for path in paths:

@@ -14,13 +14,16 @@ import bittensor as bt
 import uvloop
 from pydantic import ValidationError
 
+from protocol.inference import Environment
 from protocol.release import Release
 from subnet.cli.exits import UsageError
 from subnet.config import ConfigError, Settings
 from subnet.core.benchmark import generate_task
 from subnet.core.bundle import EvidenceRules
+from subnet.core.verification.admission import refused
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim
+from subnet.core.verification.environments import is_alike
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.btauth import HotkeySigner
 from subnet.edge.kept_rows import KeptLimits
@@ -121,6 +124,8 @@ def load_calibration(settings: Settings, files: ReleaseFiles) -> CalibrationTabl
             f"{path} was measured for release {table.provenance.release_digest[:12]}, not for "
             f"{files.release.digest()[:12]} ({files.folder}); {how}"
         )
+    for reason in refused(table):
+        _log.warning("%s would be refused by assay calibrate: %s", path, reason)
     for choice in settings.draws.sampling:
         if table.bounds(choice.temperature_milli, choice.top_p_milli, 1) is None:
             raise ConfigError(
@@ -236,6 +241,7 @@ async def _run(
     try:
         await _assert_registered(chain, signer.hotkey, settings)
         referee = make_referee(settings, files, table)
+        assert_calibrated(referee.environment, table)
         book = StandingBook(store, files.release.digest(), settings.evidence)
         auditor = Auditor(
             chain=chain,
@@ -282,6 +288,20 @@ async def _run(
     finally:
         await client.close()
         await chain.close()
+
+
+def assert_calibrated(here: Environment, table: CalibrationTable) -> None:
+    """Refuse to audit where every audit would be inconclusive. Raises ConfigError."""
+    if not any(is_alike(pair.referee, here) for pair in table.pairs):
+        known = {
+            f"{one.engine}, torch {one.torch}, {one.device}, {one.dtype}"
+            for one in (pair.referee for pair in table.pairs)
+        }
+        raise ConfigError(
+            f"the calibration was measured with a referee on {'; '.join(sorted(known))}, and this "
+            f"one is {here.engine}, torch {here.torch}, {here.device}, {here.dtype}: install those "
+            "versions, or measure this machine with assay calibrate"
+        )
 
 
 async def _assert_registered(chain: Chain, hotkey: str, settings: Settings) -> None:

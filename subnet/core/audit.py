@@ -61,22 +61,29 @@ def audit_draw_ppm(response_digest: str, block_hash: bytes, secret: bytes) -> in
     return int.from_bytes(hashlib.sha256(message).digest()[:8], "big") * PPM >> 64
 
 
-def readings(claim: Claim, score: ClaimScore, table: CalibrationTable) -> Readings | None:
+def readings(
+    claim: Claim, score: ClaimScore, table: CalibrationTable, traffic: Traffic
+) -> Readings | None:
     """What each channel saw in one answer; None if the table does not cover the request.
+
+    Users choose their prompts, so theirs are read by wider bounds than benchmarks', and by margins
+    alone.
 
     An answer without log-probabilities, or of a length and temperature that has no honest gaps on
     record, is read by its margins alone. So is a structured one: a hostile schema forces tokens so
     unlikely that honest gaps double (12 false alarms in 111,758 such tokens), and margins do not.
     """
+    of_users = traffic is Traffic.ORGANIC
     bounds = table.bounds(
         claim.temperature_milli,
         claim.top_p_milli,
         len(claim.prompt_token_ids) + len(claim.output_token_ids),
+        of_users=of_users,
     )
     if bounds is None:
         return None
     found = {Channel.MARGIN: Reading(bucket_counts(score.margins, table.edges_logits), bounds)}
-    if claim.structure is not None:
+    if of_users or claim.structure is not None:
         return found
     gap = table.gaps.reading(score.logprob_gaps, claim.temperature_milli)
     return found if gap is None else {**found, Channel.LOGPROB: gap}
@@ -96,7 +103,7 @@ def is_referee_sound(
     def is_warned(answers: Sequence[tuple[Claim, ClaimScore]]) -> bool:
         state = fresh_state(params)
         for claim, score in answers:
-            found = readings(claim, score, table)
+            found = readings(claim, score, table, Traffic.BENCHMARK)
             if found is not None:
                 state = update(state, found, params)
         return warn(state, params)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from protocol.inference import OutputHash
-from subnet.core.audit import PPM, audit_draw_ppm, audit_share_ppm, readings
+from protocol.inference import Environment, OutputHash
+from subnet.core.audit import PPM, Traffic, audit_draw_ppm, audit_share_ppm, readings
 from subnet.core.bundle import (
     AnswerEvidence,
     EvidenceBundle,
@@ -24,6 +24,7 @@ from subnet.core.bundle import (
 from subnet.core.draws import request_id, request_nonce
 from subnet.core.verification.bounds import Reading
 from subnet.core.verification.claim import Claim, ClaimScore, claim_of, from_float16_bits
+from subnet.core.verification.environments import is_alike
 from subnet.core.verification.evidence import Channel, EvidenceParams, Readings, fresh_state
 from subnet.core.verification.structure import structural_fault
 from subnet.core.verification.verdict import Step, quiet, replay, step
@@ -52,6 +53,8 @@ class ExpectedRules:
     evidence: EvidenceParams
     calibration_digest: str | None
     """None to take the bundle's."""
+    referee: Environment
+    """Where the margins are taken again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,8 @@ def reverify(
 def _foreign_rules(bundle: EvidenceBundle, expected: ExpectedRules) -> str | None:
     if bundle.rules.evidence != expected.evidence:
         return "the detector's parameters are not those of the configuration here"
+    if not any(is_alike(one.referee, expected.referee) for one in bundle.rules.table.pairs):
+        return f"the calibration was not measured for a referee on {expected.referee.device}"
     if expected.calibration_digest not in (None, bundle.calibration_digest):
         return "the calibration is not the one that lies beside the model"
     return None
@@ -179,6 +184,9 @@ def _signed_problem(
         "of another miner": response.miner_hotkey == bundle.miner_hotkey,
         "of another validator's request": response.caller_hotkey == bundle.validator_hotkey,
         "of another release": response.release_digest == bundle.release_digest,
+        "of an environment that was not calibrated": any(
+            is_alike(pair.miner, response.environment) for pair in bundle.rules.table.pairs
+        ),
         "the signature is not the miner's": is_signed(
             response.signing_bytes(), answer.signature, bundle.miner_hotkey
         ),
@@ -230,7 +238,7 @@ def _reading_problem(bundle: EvidenceBundle, answer: AnswerEvidence) -> str | No
         "the seed is not the one that the nonce gives": str(claim.seed) == transcript.seed,
         "there is not one margin a token": len(score.margins) == tokens,
         "there is not one log-probability gap a token": len(score.logprob_gaps) in (0, tokens),
-        "the buckets do not follow from the margins": readings(claim, score, table)
+        "the buckets do not follow from the margins": readings(claim, score, table, bundle.traffic)
         == answer.readings,
     }
     return next((broken for broken, holds in laws.items() if not holds), None)
@@ -240,11 +248,17 @@ def _quiet_readings(bundle: EvidenceBundle, answer: AnswerEvidence) -> Readings:
     """What every channel saw in a withheld answer, if nothing in it accuses."""
     table, response = bundle.rules.table, answer.response
     temperature, tokens = answer.sampling.temperature_milli, response.output_tokens
-    bounds = table.bounds(temperature, answer.sampling.top_p_milli, response.prompt_tokens + tokens)
+    of_users = bundle.traffic is Traffic.ORGANIC
+    bounds = table.bounds(
+        temperature,
+        answer.sampling.top_p_milli,
+        response.prompt_tokens + tokens,
+        of_users=of_users,
+    )
     if bounds is None:
         return {}
     found = {Channel.MARGIN: Reading((tokens, *(0,) * (len(bounds) - 1)), bounds)}
-    gap = table.gaps.reading((0.0,) * tokens, temperature)
+    gap = None if of_users else table.gaps.reading((0.0,) * tokens, temperature)
     return found if gap is None else {**found, Channel.LOGPROB: gap}
 
 
@@ -311,7 +325,7 @@ def _judged(
             checks.append(check)
             continue
         claim, own = next(scores)
-        seen = readings(claim, own, rules.table)
+        seen = readings(claim, own, rules.table, bundle.traffic)
         assert seen is not None, "the exact checks let no answer outside the envelope pass"
         found.append(seen)
         floor.append(seen)

@@ -16,9 +16,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
+import transformers
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
+from protocol.inference import Environment
 from protocol.release import TOP_K_MAX
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.margin import margins, seeded_choice
@@ -27,6 +29,7 @@ from subnet.core.verification.rows import logprob_gaps, sampling_rows
 from subnet.core.verification.support import SamplingRows
 from subnet.edge.candidates import best_of
 from subnet.edge.grammar import Grammars, empty_masks, mask_logits
+from subnet.edge.torch_device import device_name
 from subnet.edge.wide_linear import widen
 
 _LOGITS_IN_FLIGHT: Final = 8_000_000
@@ -92,6 +95,17 @@ class TorchReferee:
         self._candidates = min(TOP_K_MAX, self._vocab_size)
         at_once = _LOGITS_IN_FLIGHT if device == "cpu" else _GPU_LOGITS_IN_FLIGHT
         self._rows_in_flight = max(1, at_once // self._vocab_size)
+        self._environment = Environment(
+            engine=f"transformers-{transformers.__version__}",
+            torch=torch.__version__,
+            device=device_name(on_gpu=device != "cpu"),
+            dtype=dtype,
+        )
+
+    @property
+    def environment(self) -> Environment:
+        """The numerics' fingerprint of the passes."""
+        return self._environment
 
     def score(self, claims: Sequence[Claim]) -> list[ClaimScore]:
         """Margins and log-probability gaps of each claim, in the order given."""

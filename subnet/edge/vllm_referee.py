@@ -17,12 +17,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from protocol.inference import Environment
 from protocol.release import TOP_K_MAX, Release
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.margin import margins
 from subnet.core.verification.noise import position_of
 from subnet.core.verification.rows import logprob_gaps, sampling_rows
-from subnet.edge.vllm_runtime import set_engine_environment, start_vllm
+from subnet.edge.vllm_runtime import measured_environment, set_engine_environment, start_vllm
 
 CLAIMS_AT_ONCE: Final = 64
 """Requests that the engine holds: bounds memory to their log-probabilities, 780 bytes a token."""
@@ -56,6 +57,12 @@ class VllmReferee:
         self._core = self._engine.engine_core
         self._vocab_size = release.vocab_size
         self._slack_logits = slack_logits
+        self._environment = measured_environment(release)
+
+    @property
+    def environment(self) -> Environment:
+        """The engine's fingerprint."""
+        return self._environment
 
     def score(self, claims: Sequence[Claim]) -> list[ClaimScore]:
         """Margins and log-probability gaps of each claim, in the order given.

@@ -153,12 +153,13 @@ def measured_environment(release: Release) -> Environment:
     """The numerics' fingerprint of this process, once torch is loaded."""
     import torch
 
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
-    else:
-        device = f"cpu-{torch.backends.cpu.get_cpu_capability()}".lower()
+    from subnet.edge.torch_device import device_name
+
     return Environment(
-        engine=release.runtime, torch=torch.__version__, device=device[:100], dtype=release.dtype
+        engine=release.runtime,
+        torch=torch.__version__,
+        device=device_name(on_gpu=torch.cuda.is_available()),
+        dtype=release.dtype,
     )
 
 

@@ -78,7 +78,9 @@ class Lab:
 
     @cached_property
     def weak(self) -> LabModel:
-        """An earlier checkpoint."""
+        """An earlier checkpoint; the smaller model where none lies beside the release."""
+        if not self.weak_folder.is_dir():
+            return self.small
         return load_model(self.weak_folder, self.release.dtype)
 
     @cached_property

@@ -1,35 +1,39 @@
 """release -> honest transcripts -> BOUNDS: measures a release's calibration.
 
-vLLM serves the requests of `traffic` in every way that an honest miner may; the referee scores the
-answers; a quarter of the prompts is held out from the fit and tried against it.
+vLLM serves the requests of `traffic`, hostile ones of `hostile` among them, in every way that an
+honest miner may; the referee scores the answers; a quarter of the prompts is held out from the fit
+and tried against it, and so is every shipped attack.
 """
 
 import hashlib
 import importlib.metadata
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from protocol.inference import Environment
 from protocol.release import Release
 from subnet.config import ConfigError
-from subnet.core.audit import readings
+from subnet.core.audit import Traffic, readings
 from subnet.core.verification.bounds import CalibrationParams, bucket_counts
 from subnet.core.verification.calibration import (
     Band,
     CalibrationTable,
     HeldOut,
     Provenance,
+    UserBounds,
     fitted_band,
     numeric_noise,
     scaled_edges,
+    users_bands,
 )
 from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.environments import EnvironmentPair
 from subnet.core.verification.evidence import (
     Bet,
     EvidenceParams,
@@ -42,18 +46,23 @@ from subnet.core.verification.evidence import (
 from subnet.core.verification.gaps import fitted_gap_table
 from subnet.edge.release_files import ReleaseFiles, load_release_files
 from subnet.edge.vllm_runtime import set_engine_environment
-from subnet.lab.traffic import planned_requests
-from subnet.lab.transcripts import Advance, make_referee, scored, served
+from subnet.lab.detection import Judged, Pool
+from subnet.lab.traffic import (
+    LONG_ANSWER_TOKENS,
+    is_held_out,
+    planned_requests,
+    with_hostile,
+)
+from subnet.lab.transcripts import ENGINES, Watch, make_referee, scored, served
 from subnet.ports import EngineRequest
 
 BATCH_SHARES: Final = {1: 0.02, 7: 0.14, 64: 0.84}
 """Share of the prompts served at each batch size; single requests are slow and rarely noisier."""
-HELD_OUT_EVERY: Final = 4
 PILOT_ANSWERS: Final = 400
-ENGINES: Final[dict[str, dict[str, Any]]] = {"eager": {"enforce_eager": True}, "compiled": {}}
-"""The ways that an honest miner may run the model; each answers its share of the prompts."""
-Watch = Callable[[str, int], Advance]
-"""Opens a progress bar: a title and how much there is to do."""
+REPEATS: Final = 1000
+REPEATED_ANSWERS_MIN: Final = 15
+ORDINARY_SEEDS: Final = 200
+"""Ordinary prompts that the search for hostile ones starts from."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,8 @@ class Answer:
     claim: Claim
     score: ClaimScore
     is_held_out: bool
+    is_hostile: bool = False
+    """Whether a search found the prompt: only users could ask it."""
 
     @property
     def band(self) -> tuple[int, int]:
@@ -94,21 +105,20 @@ def _gaps(answers: Iterable[Answer]) -> Iterator[tuple[int, Sequence[float]]]:
     return ((one.claim.temperature_milli, one.score.logprob_gaps) for one in answers)
 
 
-def checked(answers: Sequence[Answer], table: CalibrationTable) -> HeldOut:
-    """The table tried on the held-out part, all of it in one detector."""
-    held_out = [answer for answer in answers if answer.is_held_out]
-    p0 = {(band.temperature_milli, band.top_p_milli): band.p0 for band in table.bands}
-    above = sum(
-        count > bound * sum(counts)
-        for band, counts in counts_per_band(held_out, table.edges_logits).items()
-        for count, bound in zip(counts, p0[band], strict=True)
-    )
+def checked(answers: Sequence[Answer], table: CalibrationTable, traffic: Traffic) -> HeldOut:
+    """The bounds of one kind of traffic tried on held-out answers, all of them in one detector."""
+    of_users = traffic is Traffic.ORGANIC
+    above = 0
+    for band, counts in counts_per_band(answers, table.edges_logits).items():
+        p0 = table.bounds(*band, 0, of_users=of_users)
+        assert p0 is not None, "the table covers what it was fitted on"
+        above += sum(count > bound * sum(counts) for count, bound in zip(counts, p0, strict=True))
     params = EvidenceParams()
     state, peak, alarms = fresh_state(params), -math.inf, 0
     factors: dict[Bet, list[float]] = defaultdict(list)
-    for answer in held_out:
-        found = readings(answer.claim, answer.score, table)
-        assert found is not None, "the table covers what it was fitted on"
+    for answer in answers:
+        found = readings(answer.claim, answer.score, table, traffic)
+        assert found is not None, "likewise"
         for channel, reading in found.items():
             for bet in params.bets_of(channel):
                 factors[bet].append(math.exp(log_factor(bet, reading, params)))
@@ -117,24 +127,103 @@ def checked(answers: Sequence[Answer], table: CalibrationTable) -> HeldOut:
         if alarm(state, params):
             alarms, state = alarms + 1, fresh_state(params)
     return HeldOut(
-        responses=len(held_out),
-        tokens=sum(len(answer.score.margins) for answer in held_out),
-        max_margin_logits=max(max(answer.score.margins) for answer in held_out),
+        responses=len(answers),
+        tokens=sum(len(answer.score.margins) for answer in answers),
+        max_margin_logits=max(max(answer.score.margins) for answer in answers),
         buckets_above_p0=above,
-        gap_buckets_above_p0=table.gaps.buckets_above(_gaps(held_out)),
+        gap_buckets_above_p0=0 if of_users else table.gaps.buckets_above(_gaps(answers)),
         mean_factor_max=max(float(np.mean(found)) for found in factors.values()),
         evidence_max=math.exp(min(peak, 700.0)),
         alarms=alarms,
     )
 
 
-def calibrate(release_dir: Path, prompts: int, seed: int, watch: Watch) -> CalibrationTable:
+def with_users(
+    table: CalibrationTable, answers: Sequence[Answer], prompts_digest: str
+) -> CalibrationTable:
+    """The table with the bounds of users' prompts, fitted on the hostile answers."""
+    hostile = [one for one in answers if one.is_hostile]
+    ordinary = [one for one in answers if not one.is_hostile]
+    fitted = [one for one in hostile if not one.is_held_out]
+    counts: dict[int, tuple[int, ...]] = {}
+    for (temperature_milli, _), found in counts_per_band(fitted, table.edges_logits).items():
+        before = counts.get(temperature_milli, (0,) * len(found))
+        counts[temperature_milli] = tuple(map(sum, zip(before, found, strict=True)))
+    bounds = UserBounds(
+        bands=users_bands(table.bands, counts, table.params),
+        held_out=None,
+        repeated_prompts=0,
+        repeated_alarms=0,
+        prompts=len({one.claim.prompt_token_ids for one in hostile}),
+        prompts_digest=prompts_digest,
+        traffic_percent=100 * len(hostile) / len(answers),
+        gap_ratio=_gap_size(hostile) / _gap_size(ordinary),
+        loud_ratio=_loud_rate(hostile, table) / max(_loud_rate(ordinary, table), 1e-12),
+    )
+    whole = table.model_copy(update={"users": bounds})
+    held_out = [one for one in hostile if one.is_held_out]
+    asked, alarms = repeated(held_out, whole)
+    tried = {
+        "held_out": checked(held_out, whole, Traffic.ORGANIC),
+        "repeated_prompts": asked,
+        "repeated_alarms": alarms,
+    }
+    return table.model_copy(update={"users": bounds.model_copy(update=tried)})
+
+
+def repeated(answers: Sequence[Answer], table: CalibrationTable) -> tuple[int, int]:
+    """(prompts, how many convict) if each were all that a user ever asks.
+
+    A prompt's own answers are drawn over and over into one detector. Prompts with fewer than
+    REPEATED_ANSWERS_MIN are left out: one loud token by chance would be a habit of theirs.
+    """
+    places: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place, answer in enumerate(answers):
+        places[answer.claim.prompt_token_ids].append(place)
+    known = [own for own in places.values() if len(own) >= REPEATED_ANSWERS_MIN]
+    if not known:
+        return 0, 0
+    judged = [
+        Judged(len(one.score.margins), readings(one.claim, one.score, table, Traffic.ORGANIC), None)
+        for one in answers
+    ]
+    dice = np.random.default_rng(len(answers))
+    picks = np.stack([dice.choice(own, REPEATS) for own in known])
+    found = Pool(judged, EvidenceParams()).detections(picks)
+    return len(known), sum(one.channel is not None for one in found)
+
+
+def _gap_size(answers: Sequence[Answer]) -> float:
+    """Root mean square of the gaps, in nats."""
+    return float(np.sqrt(np.mean(np.concatenate([one.score.logprob_gaps for one in answers]) ** 2)))
+
+
+def _loud_rate(answers: Sequence[Answer], table: CalibrationTable) -> float:
+    """Share of tokens outside the quiet bucket."""
+    margins = np.concatenate([one.score.margins for one in answers])
+    return float(np.mean(margins > table.edges_logits[0]))
+
+
+def calibrate(
+    release_dir: Path, weak_dir: Path, prompts: int, seed: int, watch: Watch
+) -> CalibrationTable:
     """One whole run. Raises ConfigError and EngineError."""
     files = load_release_files(str(release_dir))
     set_engine_environment(ENGINES["eager"])
     from subnet.edge.tokenizer import HubTokenizer
+    from subnet.lab.hostile import hostile_prompts
+    from subnet.lab.power import measured_power
 
-    requests = planned_requests(files.release, HubTokenizer(files.folder), prompts, seed)
+    tokenizer = HubTokenizer(files.folder)
+    planned = planned_requests(files.release, tokenizer, prompts, seed)
+    hostile = hostile_prompts(
+        files,
+        [request.prompt_token_ids for request in planned[:ORDINARY_SEEDS]],
+        files.release.context_tokens_max - LONG_ANSWER_TOKENS,
+        seed,
+        watch,
+    )
+    requests, is_hostile = with_hostile(planned, hostile.for_temperature, seed)
     environment, claims = _honest(files, requests, watch)
     params = CalibrationParams()
     pilot = claims[:: max(1, len(claims) // PILOT_ANSWERS)]
@@ -142,13 +231,15 @@ def calibrate(release_dir: Path, prompts: int, seed: int, watch: Watch) -> Calib
     noise = scored(referee, pilot, watch("numeric noise", len(pilot)))
     gaps = np.concatenate([found.logprob_gaps for found in noise])
     sigma, slack = numeric_noise(gaps, params)
-    scores = scored(make_referee(files, slack), claims, watch("margins", len(claims)))
+    referee = make_referee(files, slack)
+    scores = scored(referee, claims, watch("margins", len(claims)))
     if load_release_files(str(release_dir)).release != files.release:
         raise ConfigError(f"{release_dir} changed while it was measured; run again")
     answers = [
-        Answer(claim, found, is_held_out=index // 19 % HELD_OUT_EVERY == 0)
+        Answer(claim, found, is_held_out(index), is_hostile[index])
         for index, (claim, found) in enumerate(zip(claims, scores, strict=True))
     ]
+    ordinary = [one for one in answers if not one.is_hostile]
     edges = scaled_edges(sigma)
     table = CalibrationTable(
         sigma_logits=sigma,
@@ -158,12 +249,20 @@ def calibrate(release_dir: Path, prompts: int, seed: int, watch: Watch) -> Calib
             len(claim.prompt_token_ids) + len(claim.output_token_ids) for claim in claims
         ),
         params=params,
-        bands=fit(answers, edges, params),
-        gaps=fitted_gap_table(_gaps(one for one in answers if not one.is_held_out), params),
+        pairs=(EnvironmentPair(miner=environment, referee=referee.environment),),
+        bands=fit(ordinary, edges, params),
+        gaps=fitted_gap_table(_gaps(one for one in ordinary if not one.is_held_out), params),
         held_out=None,
-        provenance=_provenance(files.release, environment, requests, claims, seed),
+        users=None,
+        power=None,
+        provenance=_provenance(files.release, requests, claims, seed),
     )
-    return table.model_copy(update={"held_out": checked(answers, table)})
+    held_out = [one for one in ordinary if one.is_held_out]
+    table = table.model_copy(update={"held_out": checked(held_out, table, Traffic.BENCHMARK)})
+    asked = [one for one, is_one in zip(requests, is_hostile, strict=True) if is_one]
+    table = with_users(table, answers, _digest(asked))
+    power = measured_power(files, weak_dir, tokenizer, table, referee, seed, watch)
+    return table.model_copy(update={"power": power})
 
 
 def _honest(
@@ -180,28 +279,26 @@ def _honest(
 
 
 def _provenance(
-    release: Release,
-    here: Environment,
-    requests: Sequence[EngineRequest],
-    claims: Sequence[Claim],
-    seed: int,
+    release: Release, requests: Sequence[EngineRequest], claims: Sequence[Claim], seed: int
 ) -> Provenance:
-    digest = hashlib.sha256()
-    for request in requests:
-        digest.update(np.array(request.prompt_token_ids, "<u4").tobytes() + b"\n")
     versions = {
         name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")
     }
     return Provenance(
         release_digest=release.digest(),
-        engine=f"{here.engine} {here.dtype} {here.device}",
         engine_modes=tuple(ENGINES),
-        referee=f"transformers {here.dtype} {here.device}",
         versions=versions,
         seed=seed,
-        prompts_digest=digest.hexdigest(),
+        prompts_digest=_digest(requests),
         prompts=len(requests),
         responses=len(claims),
         tokens=sum(len(claim.output_token_ids) for claim in claims),
         batch_sizes=tuple(BATCH_SHARES),
     )
+
+
+def _digest(requests: Sequence[EngineRequest]) -> str:
+    digest = hashlib.sha256()
+    for request in requests:
+        digest.update(np.array(request.prompt_token_ids, "<u4").tobytes() + b"\n")
+    return digest.hexdigest()

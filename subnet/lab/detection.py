@@ -94,6 +94,18 @@ class Pool:
         ]
 
 
+def alarms_in_turn(answers: Sequence[Judged], params: EvidenceParams) -> list[int]:
+    """How many answers each alarm or fault took, if all go to one detector that starts over."""
+    alarms, rest = [], list(answers)
+    while rest:
+        (end,) = Pool(rest, params).detections(np.arange(len(rest))[None, :])
+        if end.channel is None:
+            break
+        alarms.append(end.responses)
+        rest = rest[end.responses :]
+    return alarms
+
+
 @dataclass(frozen=True, slots=True)
 class Power:
     """How often and how soon one attack is caught. Percentiles count missed runs as infinite."""

@@ -6,7 +6,7 @@ named together see the same answer grow, as a draft and its target do.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,8 @@ from subnet.core.verification.support import SamplingRows
 from subnet.edge.grammar import Grammars, Walk, empty_masks, mask_logits
 
 BATCH_ROWS: Final = 64
+BATCH_PROMPT_TOKENS: Final = 8192
+"""Padding included: one full context in a batch of 64 costs as much as 60 more of them."""
 Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
@@ -124,8 +126,7 @@ def generate(
     made: list[tuple[tuple[int, ...], tuple[float, ...]]] = [((), ())] * len(jobs)
     order = sorted(range(len(jobs)), key=lambda place: len(jobs[place].prompt_token_ids))
     with torch.inference_mode():
-        for start in range(0, len(order), BATCH_ROWS):
-            places = order[start : start + BATCH_ROWS]
+        for places in batches(order, [len(job.prompt_token_ids) for job in jobs]):
             walks = [_walk(jobs[place], grammars) for place in places]
             batch = _Batch(models, [jobs[place] for place in places], choose, reports, walks)
             for place, answer in zip(places, batch.run(stop_token_ids), strict=True):
@@ -138,6 +139,19 @@ def _walk(job: Job, grammars: Grammars | None) -> Walk | None:
         return None
     assert grammars is not None, "structured jobs need the release's grammars"
     return grammars.walk(job.structure)
+
+
+def batches(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Places in `order`, shortest first, in batches within both bounds; each has at least one."""
+    batch: list[int] = []
+    for place in order:
+        if len(batch) == BATCH_ROWS or (len(batch) + 1) * lengths[place] > BATCH_PROMPT_TOKENS:
+            if batch:
+                yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
 
 
 class _Batch:

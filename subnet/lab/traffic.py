@@ -1,9 +1,11 @@
 """release, dice -> REQUESTS -> honest and dishonest answers: what the lab asks engines.
 
 Benchmark tasks and free text, as users ask them, and what is hard on numerics: random token ids,
-prompts that nearly fill the context, answers of a few tokens.
+prompts that nearly fill the context, answers of a few tokens, what a search found (`hostile`).
 """
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -36,6 +38,27 @@ STRUCTURES: Final = (
 """What free text is forced into, against the model's inclination: there its logits are flattest."""
 SHORT_ANSWER_TOKENS: Final = 8
 LONG_ANSWER_TOKENS: Final = 24
+DRAWN_BAND: Final = (1000, 950)
+"""The (temperature, top-p) that validators draw most, which detection rests on: half of all."""
+TWICE_BANDS: Final = ((0, 1000), (700, 950), (1000, 1000))
+"""Greedy, whose honest margins are the largest, and what validators draw besides."""
+HELD_OUT_EVERY: Final = 4
+HOSTILE_PERCENT: Final = 25
+
+
+def band_cycle() -> list[tuple[int, int]]:
+    """(temperature, top-p) of consecutive requests.
+
+    Its odd length gives every band to every engine, which take requests in turn.
+    """
+    bands = [(t, p) for t in TEMPERATURES_MILLI for p in (TOP_PS_MILLI if t else (1000,))]
+    others = [*(band for band in bands if band != DRAWN_BAND), *TWICE_BANDS]
+    return [band for other in others for band in (other, DRAWN_BAND)][:-1]
+
+
+def is_held_out(index: int) -> bool:
+    """Whether the request of this index is kept from the fit: whole cycles are."""
+    return index // len(band_cycle()) % HELD_OUT_EVERY == 0
 
 
 def planned_requests(
@@ -43,7 +66,7 @@ def planned_requests(
 ) -> list[EngineRequest]:
     """The requests of one run: same release, count and seed, same requests."""
     dice = np.random.default_rng(seed)
-    bands = [(t, p) for t in TEMPERATURES_MILLI for p in (TOP_PS_MILLI if t else (1000,))]
+    bands = band_cycle()
     requests = []
     for index in range(prompts):
         temperature_milli, top_p_milli = bands[index % len(bands)]
@@ -61,6 +84,34 @@ def planned_requests(
             )
         )
     return requests
+
+
+def with_hostile(
+    requests: Sequence[EngineRequest],
+    prompts_for: Callable[[int], Sequence[tuple[int, ...]]],
+    seed: int,
+) -> tuple[list[EngineRequest], list[bool]]:
+    """HOSTILE_PERCENT of the requests ask a hostile prompt instead; and which do.
+
+    `prompts_for` gives those of a temperature in thousandths. Half of the answers are cut short, as
+    a prompt's effect on numerics fades with what follows. No prompt is on both sides of the split.
+    """
+    dice = np.random.default_rng([seed, HOSTILE_PERCENT])
+    asked, is_hostile = [], []
+    for index, request in enumerate(requests):
+        found = prompts_for(request.temperature_milli)
+        known = [p for n, p in enumerate(found) if (n % HELD_OUT_EVERY == 0) == is_held_out(index)]
+        is_hostile.append(bool(known) and int(dice.integers(100)) < HOSTILE_PERCENT)
+        if is_hostile[-1]:
+            cut = int(dice.integers(1, SHORT_ANSWER_TOKENS + 1))
+            request = dataclasses.replace(
+                request,
+                prompt_token_ids=known[int(dice.integers(len(known)))],
+                top_k=max(TOP_KS),
+                tokens_max=cut if dice.random() < 0.5 else LONG_ANSWER_TOKENS,
+            )
+        asked.append(request)
+    return asked, is_hostile
 
 
 def _prompt(

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from subnet.edge.torch_referee import TorchReferee
 
 REFEREE_CHUNK: Final = 256
+ENGINES: Final[dict[str, dict[str, Any]]] = {"eager": {"enforce_eager": True}, "compiled": {}}
+"""The ways that an honest miner may run the model; each answers its share of the prompts."""
 Advance = Callable[[int], None]
 """Told how many requests or claims are done."""
+Watch = Callable[[str, int], Advance]
+"""Opens a progress bar: a title and how much there is to do."""
 
 
 async def serve(

@@ -27,7 +27,7 @@ from subnet.core.scoring import is_suspect
 from subnet.core.standing import MinerStanding, after_audit
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
-from subnet.core.verification.evidence import Channel
+from subnet.core.verification.evidence import Channel, Readings
 from subnet.core.verification.verdict import step
 from subnet.ports import AuditRecord, Chain, Clock, Referee, Tokenizer, ValidatorStore
 from subnet.roles.book import StandingBook
@@ -172,7 +172,7 @@ class Auditor:
             pending = one.pending
             hotkey = pending.miner_hotkey
             before = changed.get(hotkey) or self._book.standing(hotkey)
-            found = readings(pending.claim, score, self._table)
+            found = self._readings(pending, score)
             family, quality = self._grade(pending)
             after = after_audit(
                 before,
@@ -203,6 +203,13 @@ class Auditor:
         done = [*(one.pending.request_id for one in drawn), *passed_over]
         self._store.save_audits(list(changed.values()), done, records, kept)
         self._book.put(changed.values())
+
+    def _readings(self, pending: PendingAudit, score: ClaimScore) -> Readings | None:
+        """None if the table covers not this request, or not these two machines."""
+        there, here = pending.signed.response.environment, self._referee.environment
+        if not self._table.covers(there, here):
+            return None
+        return readings(pending.claim, score, self._table, pending.traffic)
 
     def _grade(self, pending: PendingAudit) -> tuple[str, float | None]:
         """(family, grade): the task is derived again from the secret, and must be the one asked.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from subnet.core.verification.bounds import Reading, bucket_counts, upper_bound
+from subnet.core.verification.bounds import Reading, bucket_counts, larger_bounds, upper_bound
 from subnet.core.verification.calibration import (
     BASE_EDGES_LOGITS,
     BUCKETS,
@@ -166,3 +166,14 @@ def test_a_wider_bound_never_makes_a_loud_token_count_for_more(p0):
     for bet in PARAMS.bets:
         for before, after in zip(ratios(bet, p0)[1:], ratios(bet, wider)[1:], strict=True):
             assert after <= before + 1e-9 or after <= 1
+
+
+@given(bounds, bounds, st.floats(0, 1))
+def test_the_larger_of_two_bounds_holds_for_every_mixture_of_what_keeps_to_them(one, other, share):
+    """No blend of ordinary and hostile prompts pays a bet, if each kind keeps to its bound."""
+    p0 = larger_bounds(one, other)
+    mixed = [share * a + (1 - share) * b for a, b in zip(one[1:], other[1:], strict=True)]
+    for bet in PARAMS.bets:
+        pays = ratios(bet, p0)
+        mean = pays[0] * (1 - sum(mixed)) + sum(map(math.prod, zip(mixed, pays[1:], strict=True)))
+        assert mean <= 1 + 1e-9

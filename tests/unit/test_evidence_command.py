@@ -63,7 +63,7 @@ def referee(release, table):
     return TorchReferee(TINY, dtype=release.dtype, slack_logits=table.slack_logits)
 
 
-def answered(referee, release, *, seed_shift):
+def answered(referee, release, environment, *, seed_shift):
     """Answers that the model gives, sampled under the promised seeds or shifted ones."""
     requests = [make_request(n, (5 + n, 17, 40 + n, 99), release) for n in range(ANSWERS)]
     empty = [
@@ -82,7 +82,13 @@ def answered(referee, release, *, seed_shift):
         )
         logprobs = from_float16_bits(float16_bits([-gap for gap in zero.logprob_gaps]))
         reason = "stop" if stops else "length"
-        signed = signed_answer(request, tokens, logprobs, finish_reason=reason)
+        signed = signed_answer(
+            request,
+            tokens,
+            logprobs,
+            finish_reason=reason,
+            environment=environment,
+        )
         pendings.append(pending_of_answer(signed, tokens, logprobs, number))
     return pendings
 
@@ -98,7 +104,9 @@ def folder(tmp_path_factory, referee, release, table):
         EvidenceRules(release=release, table=table, evidence=EvidenceParams(), audit=AuditParams()),
         KeptLimits(100, 100_000),
     )
-    guilty = audited(answered(referee, release, seed_shift=1), referee, table=table)
+    guilty = audited(
+        answered(referee, release, table.pairs[0].miner, seed_shift=1), referee, table=table
+    )
     store.save_audits([], [], [], guilty)
     store.close()
     result = call("evidence", MINER.hotkey, "--state", where / "state", "--output", where / "e")
@@ -133,7 +141,8 @@ def test_honest_answers_called_guilty_are_refuted_by_the_model(
                 replace(one, margins=(9.0,) * len(one.margins)) for one in referee.score(claims)
             ]
 
-    kept = audited(answered(referee, release, seed_shift=0), Slanderer(), table=table)
+    answers = answered(referee, release, table.pairs[0].miner, seed_shift=0)
+    kept = audited(answers, Slanderer(), table=table)
     assert kept[-1].is_alarm
     slander = bundle.model_copy(update={"answers": tuple(one.evidence for one in kept)})
     (tmp_path / "b").write_bytes(canonical_bytes(sealed(slander)))

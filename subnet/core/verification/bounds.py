@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-CHANNELS: Final = 2
-"""Margins and log-probability gaps share the joint error of a release's bounds."""
+PARTS: Final = 3
+"""Margins and gaps of benchmarks, and margins of users' prompts, share the joint error."""
 Milli = Annotated[int, Field(ge=0, le=2000)]
 
 
@@ -71,13 +71,18 @@ def upper_bound(hits: int, trials: int, error: float) -> float:
 def honest_bounds(
     counts: Sequence[int], tables: int, params: CalibrationParams
 ) -> tuple[float, ...]:
-    """p0 per bucket; `tables` is how many such tables the channel has. Bucket 0 has 1."""
-    error = params.joint_error / (CHANNELS * tables * (len(counts) - 1))
+    """p0 per bucket; `tables` is how many such tables its part has. Bucket 0 has 1."""
+    error = params.joint_error / (PARTS * tables * (len(counts) - 1))
     trials = sum(counts)
     bounds = (
         min(1.0, params.safety_factor * upper_bound(hits, trials, error)) for hits in counts[1:]
     )
     return (1.0, *bounds)
+
+
+def larger_bounds(one: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:
+    """What holds under both, bucket by bucket, and so under every mixture of both."""
+    return tuple(max(pair) for pair in zip(one, other, strict=True))
 
 
 def calibrated_around(temperature_milli: int, points: set[int]) -> set[int]:

@@ -5,20 +5,25 @@ more frequent at temperature 0.1 than at 1. A request outside the measured envel
 inconclusive: nobody is accused by a table that was not made for it.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from protocol.inference import Environment
 from subnet.core.verification.bounds import (
     CalibrationParams,
     Milli,
     around,
     calibrated_around,
     honest_bounds,
+    larger_bounds,
 )
+from subnet.core.verification.environments import EnvironmentPair
 from subnet.core.verification.gaps import GapTable
+from subnet.core.verification.power import PowerReport
 
 BASE_EDGES_LOGITS: Final = (0.03, 0.1, 0.3)
 """Everything below 3 sigma is one quiet bucket: that honest numerics fill it says nothing."""
@@ -49,10 +54,8 @@ class Provenance(_Frozen):
     """What it takes to measure the table again."""
 
     release_digest: str
-    engine: str
     engine_modes: tuple[str, ...]
     """How the engine ran the model, such as eager and compiled, sharing the prompts equally."""
-    referee: str
     versions: dict[str, str]
     seed: int
     prompts_digest: str
@@ -63,7 +66,7 @@ class Provenance(_Frozen):
 
 
 class HeldOut(_Frozen):
-    """The table tried on honest answers to prompts that it was not fitted on."""
+    """Bounds tried on honest answers to prompts that they were not fitted on."""
 
     responses: int
     tokens: int
@@ -79,6 +82,32 @@ class HeldOut(_Frozen):
     alarms: int
 
 
+class UserBounds(_Frozen):
+    """What holds for prompts that users choose: benchmarks', and what a search found to be worst.
+
+    Each bound is the larger of both kinds', so that no mixture of them can convict. There are none
+    on gaps: an answer's mean gap belongs to its prompt, and whoever asks the worst one over and
+    over would convict by any bound that holds for the average.
+    """
+
+    bands: tuple[Band, ...]
+    """Counts are those of hostile prompts, all top-p of a temperature together."""
+    held_out: HeldOut | None
+    """Of hostile prompts alone."""
+    repeated_prompts: int
+    """Held-out hostile prompts that were asked again and again, each in a detector of its own."""
+    repeated_alarms: int
+    prompts: int
+    """Different hostile ones, held-out ones included."""
+    prompts_digest: str
+    traffic_percent: float
+    """Share of the calibration's requests that asked one of them."""
+    gap_ratio: float
+    """Root mean square of their honest log-probability gaps over that of ordinary answers."""
+    loud_ratio: float
+    """Rate of their honest margins over the lowest edge over that of ordinary answers."""
+
+
 class CalibrationTable(_Frozen):
     """Everything numeric that a referee and a detector need to know about one release."""
 
@@ -91,25 +120,41 @@ class CalibrationTable(_Frozen):
     context_tokens_max: int
     """Longest prompt plus answer that was measured."""
     params: CalibrationParams
+    pairs: Annotated[tuple[EnvironmentPair, ...], Field(min_length=1)]
+    """Where answers came from and where they were scored: the table is silent on all others."""
     bands: tuple[Band, ...]
     gaps: GapTable
     held_out: HeldOut | None
+    users: UserBounds | None
+    """None if no search for hostile prompts was made: what users ask is inconclusive then."""
+    power: PowerReport | None
     provenance: Provenance
 
+    def covers(self, miner: Environment, referee: Environment) -> bool:
+        """Whether this pair was measured; an audit of any other is inconclusive."""
+        return any(pair.fits(miner, referee) for pair in self.pairs)
+
     def bounds(
-        self, temperature_milli: int, top_p_milli: int, context_tokens: int
+        self,
+        temperature_milli: int,
+        top_p_milli: int,
+        context_tokens: int,
+        *,
+        of_users: bool = False,
     ) -> tuple[float, ...] | None:
-        """p0 for a request, or None outside the envelope (inconclusive).
+        """p0 for a benchmark or a user's request; None outside the envelope (inconclusive).
 
         Between calibrated points the largest bound of the surrounding ones holds. Greedy is a
         point of its own: nothing between 0 and the lowest positive temperature is covered.
         """
         if context_tokens > self.context_tokens_max:
             return None
+        searched = () if self.users is None else self.users.bands
+        bands = searched if of_users else self.bands
         temperatures = calibrated_around(
-            temperature_milli, {band.temperature_milli for band in self.bands}
+            temperature_milli, {band.temperature_milli for band in bands}
         )
-        near = [band for band in self.bands if band.temperature_milli in temperatures]
+        near = [band for band in bands if band.temperature_milli in temperatures]
         if temperature_milli == 0:
             chosen = near
         else:
@@ -146,4 +191,28 @@ def fitted_band(
         top_p_milli=top_p_milli,
         counts=counts,
         p0=honest_bounds(counts, bands, params),
+    )
+
+
+def users_bands(
+    bands: Iterable[Band], hostile: Mapping[int, tuple[int, ...]], params: CalibrationParams
+) -> tuple[Band, ...]:
+    """The bands of users' prompts; `hostile` counts tokens per bucket at each temperature.
+
+    All top-p of a temperature share one count: rounding moves logits before top-p cuts them. A
+    band whose temperature has none covers nothing.
+    """
+    worst = {
+        temperature_milli: honest_bounds(counts, len(hostile), params)
+        for temperature_milli, counts in hostile.items()
+    }
+    return tuple(
+        Band(
+            temperature_milli=band.temperature_milli,
+            top_p_milli=band.top_p_milli,
+            counts=hostile[band.temperature_milli],
+            p0=larger_bounds(band.p0, worst[band.temperature_milli]),
+        )
+        for band in bands
+        if band.temperature_milli in hostile
     )

@@ -26,6 +26,10 @@ from subnet.core.verification.gaps import GAP_BUCKETS
 _SEVERE = (0.38, 0.03, 0.06, 0.53)
 _MEDIUM = (0.82, 0.03, 0.05, 0.10)
 _MILD = (0.965, 0.01, 0.013, 0.012)
+_FAINT = (0.9955, 0.0018, 0.0012, 0.0015)
+_RARE = (0.997, 0.0005, 0.0003, 0.0022)
+"""Learned from the lab's loose speculation at .3, and from top-p 1 and the confidence cascade; they
+need bounds from some 200,000 tokens a band (docs/decisions/0010)."""
 
 
 class Channel(StrEnum):
@@ -59,7 +63,7 @@ class Bet(BaseModel):
 
 
 def reference_bets() -> tuple[Bet, ...]:
-    """Severe (copy, foreign seed, smaller model), medium and mild, pure and diluted."""
+    """Severe (copy, foreign seed, smaller model) to rare, pure and diluted."""
     mixture = (
         (1.0, 1.0, _SEVERE),
         (0.3, 1.0, _SEVERE),
@@ -69,6 +73,8 @@ def reference_bets() -> tuple[Bet, ...]:
         (0.3, 1.0, _MEDIUM),
         (1.0, 1.0, _MILD),
         (0.3, 1.0, _MILD),
+        (1.0, 1.0, _FAINT),
+        (1.0, 1.0, _RARE),
     )
     return tuple(
         Bet(token_share=tokens, response_share=responses, profile=profile)

@@ -38,7 +38,7 @@ from tests.evidence_support import (
     pending_of_answer,
     signed_answer,
 )
-from tests.validator_support import STOP, HashReferee
+from tests.validator_support import ELSEWHERE, ENVIRONMENT, STOP, HashReferee
 
 REFEREE = HashReferee()
 
@@ -129,19 +129,35 @@ def test_a_forged_value_refutes_although_the_digest_fits(name):
     assert reason in outcome.reason
 
 
+def test_an_answer_from_where_nobody_calibrated_convicts_nobody():
+    request = make_request(0)
+    answers = [
+        pending_of_answer(
+            signed_answer(request, (1,) * 20, (0.0,) * 20, environment=ELSEWHERE),
+            (1,) * 20,
+            (0.0,) * 20,
+            0,
+        )
+    ]
+    outcome = check(bundle_of(audited(answers, REFEREE)))
+    assert outcome.verdict is Verdict.REFUTED
+    assert "environment that was not calibrated" in outcome.reason
+
+
 def test_rules_of_ones_own_confirm_nothing():
     lax = EvidenceParams(alarm_at=1e6, response_evidence_max=1e5)
     bundle = bundle_of(audited(cheat(), REFEREE, evidence=lax), evidence=lax)
     assert check(bundle).verdict is Verdict.CONFIRMED
     table = bundle.calibration_digest
     for expected, word in (
-        (ExpectedRules(EvidenceParams(), table), "parameters"),
-        (ExpectedRules(lax, "0" * 64), "calibration"),
+        (ExpectedRules(EvidenceParams(), table, ENVIRONMENT), "parameters"),
+        (ExpectedRules(lax, "0" * 64, ENVIRONMENT), "calibration"),
+        (ExpectedRules(lax, table, ELSEWHERE), "referee on another-gpu"),
     ):
         outcome = reverify(bundle, verify_signature, REFEREE.score, expected)
         assert outcome.verdict is Verdict.INCONCLUSIVE
         assert word in outcome.reason
-    same = ExpectedRules(lax, table)
+    same = ExpectedRules(lax, table, ENVIRONMENT)
     assert reverify(bundle, verify_signature, REFEREE.score, same).verdict is Verdict.CONFIRMED
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from subnet.core.audit import Traffic
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.evidence import Channel
 from subnet.edge.release_files import load_release_files
 from subnet.edge.tokenizer import HubTokenizer
 from subnet.lab.adversary import Lab
-from subnet.lab.attack_bench import Jury, answers_judged, chosen_attacks, questions_of, requests_of
 from subnet.lab.attacks import ATTACKS
+from subnet.lab.play import Jury, answers_scored, chosen_attacks, questions_of, requests_of
 from subnet.lab.transcripts import make_referee
 
 RELEASE = Path(__file__).parents[3] / "assets" / "tiny"
@@ -37,7 +38,10 @@ def jury():
 
 def marks(lab, questions, answers, jury):
     """(share of tokens above .1 logits, share of answers with a gap beyond 95 %, faults)."""
-    judged = answers_judged(lab, questions, answers, jury)
+    judged = [
+        one.judged(jury.table, Traffic.BENCHMARK)
+        for one in answers_scored(lab, questions, answers, jury)
+    ]
     margins = np.sum([one.readings[Channel.MARGIN].counts for one in judged], axis=0)
     gaps = np.sum([one.readings[Channel.LOGPROB].counts for one in judged], axis=0)
     faults = [one.fault for one in judged if one.fault]

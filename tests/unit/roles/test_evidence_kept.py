@@ -12,6 +12,7 @@ from subnet.core.reverify import ExpectedRules, Verdict, reverify
 from subnet.core.standing import ALARM
 from tests.evidence_support import MINER, audited, make_pending
 from tests.validator_support import (
+    ENVIRONMENT,
     VALIDATOR,
     FakeMiner,
     HashReferee,
@@ -43,7 +44,7 @@ def subnet(tmp_path, monkeypatch):
 
 
 def check(bundle, subnet):
-    expected = ExpectedRules(subnet.settings.evidence, None)
+    expected = ExpectedRules(subnet.settings.evidence, None, ENVIRONMENT)
     return reverify(bundle, lambda *_: True, HashReferee().score, expected)
 
 

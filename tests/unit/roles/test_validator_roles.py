@@ -81,6 +81,16 @@ def test_when_all_cheat_nobody_is_paid(live):
     assert live("foreign seed", "foreign seed").shares() == {"own": 1.0}
 
 
+@pytest.mark.parametrize("behaviour", ["honest elsewhere", "foreign seed elsewhere"])
+def test_a_machine_that_nobody_calibrated_is_accused_of_nothing_and_earns_nothing(live, behaviour):
+    """Neither a trap for honest miners with new hardware nor immunity for cheats who invent it."""
+    subnet = live("honest", behaviour)
+    found = standing(subnet, 1)
+    assert found.audited == found.inconclusive > 10
+    assert found.closure is None and found.verified == 0
+    assert set(subnet.shares()) == {miner_hotkey(0)}
+
+
 def test_with_the_margin_check_off_the_cheats_earn(live):
     subnet = live("honest", "foreign seed", scoring={"integrity_check": False})
     assert subnet.shares()[miner_hotkey(1)] > 0.45

@@ -13,9 +13,10 @@ from subnet.core.verification.calibration import (
     fitted_band,
     numeric_noise,
     scaled_edges,
+    users_bands,
 )
 from subnet.core.verification.gaps import GapTable
-from tests.calibration_support import PROVENANCE
+from tests.calibration_support import PAIR, PROVENANCE
 
 PARAMS = CalibrationParams()
 
@@ -36,9 +37,12 @@ def table(*bands, context_tokens_max=128):
         edges_logits=BASE_EDGES_LOGITS,
         context_tokens_max=context_tokens_max,
         params=PARAMS,
+        pairs=(PAIR,),
         bands=bands,
         gaps=GapTable(edges_nats={}, cells=()),
         held_out=None,
+        users=None,
+        power=None,
         provenance=PROVENANCE,
     )
 
@@ -126,6 +130,22 @@ def test_outside_the_envelope_is_inconclusive(temperature_milli, top_p_milli, co
 
 def test_a_table_survives_json():
     assert CalibrationTable.model_validate_json(TABLE.model_dump_json()) == TABLE
+
+
+def test_what_users_ask_is_bounded_by_the_worse_of_both_kinds_at_each_temperature():
+    noisy = (9_000, 900, 90, 10)
+    found = users_bands(TABLE.bands, {0: noisy, 1000: (10_000, 0, 0, 0)}, PARAMS)
+    assert {band.temperature_milli for band in found} == {0, 1000}, "none for what was not searched"
+    for band in found:
+        ordinary = TABLE.bounds(band.temperature_milli, band.top_p_milli, 1)
+        assert all(wide >= own for wide, own in zip(band.p0, ordinary, strict=True))
+    assert found[0].p0[1] > 900 / 10_000
+
+
+def test_without_a_search_only_what_users_ask_is_inconclusive():
+    assert TABLE.users is None
+    assert TABLE.bounds(1000, 1000, 1, of_users=True) is None
+    assert TABLE.bounds(1000, 1000, 1) is not None
 
 
 def test_honest_counts_rarely_exceed_their_bounds():
