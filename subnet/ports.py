@@ -81,7 +81,7 @@ class EngineError(Exception):
 
 
 class UnsupportedRequestError(EngineError):
-    """The request asks for what this engine cannot do; the message tells the caller what."""
+    """Raised before the first token: the caller asks for what this engine cannot do."""
 
 
 class Engine(Protocol):
@@ -97,10 +97,7 @@ class Engine(Protocol):
     def concurrent_requests_max(self) -> int: ...
 
     def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
-        """Stream one answer. Closing the iterator aborts the request.
-
-        Raises EngineError, UnsupportedRequestError before the first token.
-        """
+        """Stream one answer. Closing the iterator aborts the request. Raises EngineError."""
         ...
 
     async def failed(self) -> None:

@@ -40,7 +40,7 @@ class ClaimScore:
     margins: tuple[float, ...]
     """Logits by which the best challenger beat each token; 0 is a perfect fit.
 
-    At most `margin.MARGIN_CAP_LOGITS`, which stands for a token that cannot have been sampled.
+    At most `margin.MARGIN_CAP_LOGITS`, which stands for "outside the sampling support".
     """
     logprob_gaps: tuple[float, ...]
     """|miner's - referee's| raw log-probability of each token; empty if the miner sent none."""

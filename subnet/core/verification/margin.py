@@ -3,9 +3,7 @@
 choice = argmax over the support of logit / T + Gumbel(seed, position, token id). The margin of a
 claimed token is the best challenger's score minus its own, floored at 0 and multiplied by T: in
 logits, because rounding error lives there. In units of logit / T honest miners were convicted at
-low temperatures in 40 of 40 runs. (Token-DiFR, arXiv 2511.20621, with portable noise.) A token
-outside the support is as far off as it lies below the border, at least: were it infinitely far, one
-freak of rounding just beyond the slack would weigh like a forgery (2 honest tokens in 113,552).
+low temperatures in 40 of 40 runs. (Token-DiFR, arXiv 2511.20621, with portable noise.)
 """
 
 from typing import Any, Final
@@ -20,7 +18,7 @@ from subnet.core.verification.support import (
 )
 
 MARGIN_CAP_LOGITS: Final = 50.0
-"""The largest margin; also that of a token that the vocabulary lacks or a structure bars."""
+"""The largest margin; also that of a token outside the lenient support."""
 
 
 def seeded_scores(logits: Any, token_ids: Any, rows: SamplingRows, xp: Any) -> Any:
@@ -57,9 +55,9 @@ def margins(
     """Margins [n] in logits of `claimed_ids` [n], in [0, MARGIN_CAP_LOGITS].
 
     `logits`, `token_ids` as in `seeded_choice`, `claimed_logits` [n] the claimed tokens' own
-    (they may lie outside the k best; -inf for an id outside the vocabulary, or barred by a
-    structure as others in `logits` may be), else finite. `slack_logits` blurs the support's
-    borders. A greedy row's margin is the best logit minus the claimed token's.
+    (they may lie outside the k best; -inf for an id outside the vocabulary), all from the
+    referee's forward pass: finite, or -inf where a structure bars the token. `slack_logits` blurs
+    the support's borders. A greedy row's margin is the best logit minus the claimed token's.
     """
     cut = borders(logits, rows, vocab_size, xp)
     greedy = rows.temperature <= 0
@@ -69,9 +67,6 @@ def margins(
     own = seeded_scores(claimed_logits[:, None], claimed_ids[:, None], rows, xp)[:, 0]
     best = xp.amax(xp.where(strict, scores, -xp.inf), axis=1)
     unit = xp.where(greedy, 1.0, rows.temperature)
-    is_possible = claimed_logits > -xp.inf
-    gap = (best - xp.where(is_possible, own, 0.0)) * unit
-    border = xp.maximum(cut.top_k_logit, cut.top_p_logit)[:, 0]
-    below = border - xp.where(is_possible, claimed_logits, 0.0)
-    margin = xp.clip(xp.maximum(gap, xp.where(lenient, 0.0, below)), 0.0, MARGIN_CAP_LOGITS)
-    return xp.where(is_possible, margin, MARGIN_CAP_LOGITS)
+    inside = lenient & (claimed_logits > -xp.inf)
+    gap = (best - xp.where(inside, own, 0.0)) * unit
+    return xp.where(inside, xp.clip(gap, 0.0, MARGIN_CAP_LOGITS), MARGIN_CAP_LOGITS)

@@ -52,9 +52,10 @@ def test_a_structured_answer_is_read_by_its_margins_alone():
     table = CalibrationTable.model_validate_json((TINY / "calibration.json").read_bytes())
     plain = Claim((5,) * 9, (6,) * 20, 1000, 950, 50, 7, (-1.0,) * 20, "length")
     score = ClaimScore((0.0,) * 20, (3.0,) * 20)
-    assert set(readings(plain, score, table)) == {Channel.MARGIN, Channel.LOGPROB}
+    both = {Channel.MARGIN, Channel.LOGPROB}
+    assert set(readings(plain, score, table, Traffic.BENCHMARK)) == both
     structured = replace(plain, structure=Structure(kind="regex", text="(yes|no)"))
-    assert set(readings(structured, score, table)) == {Channel.MARGIN}
+    assert set(readings(structured, score, table, Traffic.BENCHMARK)) == {Channel.MARGIN}
 
 
 def test_suspects_are_audited_more_and_nobody_less():

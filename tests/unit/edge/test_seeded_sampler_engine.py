@@ -182,11 +182,10 @@ def test_another_temperature_shows(referee, warm_claims):
     assert share_above(referee, tampered, 0.3) > 0.05
 
 
-def test_a_wider_top_k_shows_by_how_far_its_tokens_lie_outside(referee, warm_claims):
+def test_a_wider_top_k_shows_as_tokens_outside_the_support(referee, warm_claims):
     tampered = [replace(claim, top_k=10) for claim in warm_claims]
     found = np.concatenate([score.margins for score in referee.score(tampered)])
-    assert (found > 0.3).mean() > 0.1
-    assert found.max() < MARGIN_CAP_LOGITS
+    assert (found == MARGIN_CAP_LOGITS).mean() > 0.1
 
 
 def test_another_model_shows(model_dirs, warm_claims):

@@ -43,7 +43,9 @@ def marks(lab, questions, answers, jury):
         for one in answers_scored(lab, questions, answers, jury)
     ]
     margins = np.sum([one.readings[Channel.MARGIN].counts for one in judged], axis=0)
-    gaps = np.sum([one.readings[Channel.LOGPROB].counts for one in judged], axis=0)
+    heard = [one.readings[Channel.LOGPROB] for one in judged if Channel.LOGPROB in one.readings]
+    assert len(heard) >= 0.7 * len(judged), "structured answers are read by margins alone"
+    gaps = np.sum([reading.counts for reading in heard], axis=0)
     faults = [one.fault for one in judged if one.fault]
     return margins[2:].sum() / margins.sum(), gaps[2:].sum() / gaps.sum(), faults
 

@@ -30,7 +30,9 @@ def test_the_weaker_miner_promises_the_strong_release(monkeypatch, tmp_path):
     weak = RELEASE.model_copy(update={"model": "weak"})
     monkeypatch.setattr(
         "subnet.edge.release_files.load_release_files",
-        lambda folder, *_: ReleaseFiles(weak.model_copy(update={"revision": folder}), tmp_path),
+        lambda folder, *_, **__: ReleaseFiles(
+            weak.model_copy(update={"revision": folder}), tmp_path
+        ),
     )
     served = []
     monkeypatch.setattr(

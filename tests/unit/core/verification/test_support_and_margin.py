@@ -128,33 +128,8 @@ def test_greedy_is_the_argmax_and_its_margin_the_distance_to_it():
     assert margin_of(logits, 2, rows) == pytest.approx(7.0)
 
 
-@pytest.mark.parametrize("below", [0.5, 3.0, 9.0])
-@pytest.mark.parametrize(
-    ("logits", "rows"),
-    [([5.0, 4.0], {"top_k": 2}), ([5.0, 0.0], {"top_p": 0.5, "top_k": 9})],
-    ids=["top-k", "top-p"],
-)
-def test_a_token_outside_the_support_is_off_by_its_distance_to_the_border(logits, rows, below):
-    border = 4.0 if "top_p" not in rows else 5.0
-    outside = border - below
-    # Its noise is so good that no challenger beats it: only the border speaks against it.
-    lucky = next(
-        seed
-        for seed in range(20_000)
-        if margin_of([*logits, outside], 2, rows_of(seed=seed, top_k=9)) == 0
-        and outside < min(logits) + 5
-    )
-    found = margin_of([*logits, outside], 2, rows_of(seed=lucky, **rows))
-    assert found == pytest.approx(below)
-
-
-def test_just_beyond_the_slack_is_a_small_margin_and_inside_it_none():
-    def off(below):
-        logits = [5.0, 4.0, 4.0 - below]
-        return min(margin_of(logits, 2, rows_of(seed=seed, top_k=2)) for seed in range(50))
-
-    assert off(SLACK * 0.99) == 0
-    assert off(SLACK * 1.01) == pytest.approx(SLACK * 1.01)
+def test_a_token_outside_the_lenient_support_gets_the_cap():
+    assert margin_of([5.0, 4.0, 1.0], 2, rows_of(top_k=2)) == MARGIN_CAP_LOGITS
 
 
 def test_a_barred_token_gets_the_cap_and_barred_ones_challenge_nobody():
