@@ -27,7 +27,7 @@ from subnet.config import ChainSettings
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.lab.behaviours import BEHAVIOURS
 
-BLOCK_SECONDS: Final = 0.5
+BLOCK_SECONDS: Final = 0.25
 TEMPO_BLOCKS: Final = 20
 AUDITED_ANSWERS_MIN: Final = 20
 """The demo runs on until every miner has this many, so that its sentences rest on evidence."""
@@ -277,8 +277,8 @@ def _start_validator(
     environment = {
         "OMP_NUM_THREADS": "1",
         "ASSAY_VALIDATOR__ALLOW_PRIVATE_ADDRESSES": "true",
-        "ASSAY_VALIDATOR__PROBE_INTERVAL_SECONDS": "0.8",
-        "ASSAY_VALIDATOR__AUDIT_INTERVAL_SECONDS": "0.5",
+        "ASSAY_VALIDATOR__PROBE_INTERVAL_SECONDS": "0.5",
+        "ASSAY_VALIDATOR__AUDIT_INTERVAL_SECONDS": "0.25",
     }
     if not options.is_margin_checked:
         environment["ASSAY_SCORING__INTEGRITY_CHECK"] = "false"
