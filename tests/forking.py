@@ -14,7 +14,16 @@ import sys
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
+
+
+class Run(NamedTuple):
+    """One run: its process, its exit code once it has ended, and its output."""
+
+    pid: int
+    code: asyncio.Future[int]
+    out: Path
+    err: Path
 
 
 class Commands:
@@ -44,25 +53,28 @@ class Commands:
         assert await self._server.wait() == 0
         await self._listener
 
-    async def run(self, *arguments: object, timeout_seconds: float) -> tuple[int, str, str]:
-        """Exit code, output and errors. Raises TimeoutError after killing what does not end."""
+    async def start(self, *arguments: object) -> Run:
+        """One run, under way."""
         number = next(self._numbers)
         out, err = (self._folder / f"run-{number}.{name}" for name in ("out", "err"))
         loop = asyncio.get_running_loop()
-        pid, code = self._pids[number], self._codes[number] = (
-            loop.create_future(),
-            loop.create_future(),
-        )
+        pid = self._pids[number] = loop.create_future()
+        code = self._codes[number] = loop.create_future()
         request = [number, [str(one) for one in arguments], str(out), str(err)]
         assert self._server.stdin is not None
         self._server.stdin.write(json.dumps(request).encode() + b"\n")
+        return Run(await pid, code, out, err)
+
+    async def run(self, *arguments: object, timeout_seconds: float) -> tuple[int, str, str]:
+        """Exit code, output and errors. Raises TimeoutError after killing what does not end."""
+        run = await self.start(*arguments)
         try:
             async with asyncio.timeout(timeout_seconds):
-                ended = await code
+                code = await asyncio.shield(run.code)
         except TimeoutError:
-            os.kill(await pid, signal.SIGKILL)
+            os.kill(run.pid, signal.SIGKILL)
             raise
-        return ended, out.read_text(), err.read_text()
+        return code, run.out.read_text(), run.err.read_text()
 
     async def _listen(self) -> None:
         assert self._server.stdout is not None
