@@ -10,6 +10,7 @@ import typer
 
 from subnet.cli import calibrate, devnet, evidence, lab, status
 from subnet.cli.exits import run_process
+from subnet.cli.processes import rest_while_waiting
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +81,7 @@ app.command()(status.status)
 
 def main() -> None:
     """Entry point of the command."""
+    rest_while_waiting()
     run_process(app)
 
 
