@@ -31,6 +31,8 @@ BLOCK_SECONDS: Final = 0.25
 TEMPO_BLOCKS: Final = 20
 AUDITED_ANSWERS_MIN: Final = 20
 """The demo runs on until every miner has this many, so that its sentences rest on evidence."""
+DEMO_ENGINE: Final = ("enforce_eager=true", "num_gpu_blocks_override=256")
+"""Ready in a third of the time and half the memory: a cache for dozens of answers, not thousands."""
 READY_SECONDS_MAX: Final = 180.0
 RUN_SECONDS_MAX: Final = 420.0
 DEFAULT_PROMPT: Final = (
@@ -257,7 +259,8 @@ def _start_miner(
         command = _assay("lab", "miner", "--behaviour", plan.behaviour)
     command += _identity(plan.name, url, subnet, wallets)
     command += ["--port", str(plan.port), "--model", str(model)]
-    command += ["--vllm", "enforce_eager=true"]  # Ready in a third of the time.
+    for argument in DEMO_ENGINE:
+        command += ["--vllm", argument]
     children.start(plan.name, command, {"OMP_NUM_THREADS": "1"})
 
 
