@@ -32,7 +32,7 @@ TEMPO_BLOCKS: Final = 20
 AUDITED_ANSWERS_MIN: Final = 20
 """The demo runs on until every miner has this many, so that its sentences rest on evidence."""
 DEMO_ENGINE: Final = ("enforce_eager=true", "num_gpu_blocks_override=256")
-"""Ready in a third of the time and half the memory: a cache for dozens of answers, not thousands."""
+"""Ready in a third of the time, in half the memory: a cache for dozens of answers is enough."""
 READY_SECONDS_MAX: Final = 180.0
 RUN_SECONDS_MAX: Final = 420.0
 DEFAULT_PROMPT: Final = (
