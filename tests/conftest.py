@@ -36,6 +36,17 @@ def pytest_configure() -> None:
     gc.disable()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A mark that comes from elsewhere would hide its test from the slow part."""
+    marked = {
+        item.path for item in items if {"engine", "e2e"} & {m.name for m in item.iter_markers()}
+    }
+    for path in marked:
+        if not MARK.search(path.read_text()):
+            raise pytest.UsageError(f"{path}: write its mark as pytest.mark.engine or .e2e")
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
