@@ -27,10 +27,12 @@ from subnet.config import ChainSettings
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.lab.behaviours import BEHAVIOURS
 
-BLOCK_SECONDS: Final = 0.5
+BLOCK_SECONDS: Final = 0.25
 TEMPO_BLOCKS: Final = 20
 AUDITED_ANSWERS_MIN: Final = 20
 """The demo runs on until every miner has this many, so that its sentences rest on evidence."""
+DEMO_ENGINE: Final = ("enforce_eager=true", "num_gpu_blocks_override=256")
+"""Ready in a third of the time, in half the memory: a cache for dozens of answers is enough."""
 READY_SECONDS_MAX: Final = 180.0
 RUN_SECONDS_MAX: Final = 420.0
 DEFAULT_PROMPT: Final = (
@@ -257,7 +259,8 @@ def _start_miner(
         command = _assay("lab", "miner", "--behaviour", plan.behaviour)
     command += _identity(plan.name, url, subnet, wallets)
     command += ["--port", str(plan.port), "--model", str(model)]
-    command += ["--vllm", "enforce_eager=true"]  # Ready in a third of the time.
+    for argument in DEMO_ENGINE:
+        command += ["--vllm", argument]
     children.start(plan.name, command, {"OMP_NUM_THREADS": "1"})
 
 
@@ -277,8 +280,8 @@ def _start_validator(
     environment = {
         "OMP_NUM_THREADS": "1",
         "ASSAY_VALIDATOR__ALLOW_PRIVATE_ADDRESSES": "true",
-        "ASSAY_VALIDATOR__PROBE_INTERVAL_SECONDS": "0.8",
-        "ASSAY_VALIDATOR__AUDIT_INTERVAL_SECONDS": "0.5",
+        "ASSAY_VALIDATOR__PROBE_INTERVAL_SECONDS": "0.5",
+        "ASSAY_VALIDATOR__AUDIT_INTERVAL_SECONDS": "0.25",
     }
     if not options.is_margin_checked:
         environment["ASSAY_SCORING__INTEGRITY_CHECK"] = "false"

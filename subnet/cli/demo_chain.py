@@ -84,7 +84,7 @@ async def set_up_subnet(
 
 
 def create_wallet(wallet_path: Path, name: str) -> Any:
-    """A new wallet with unencrypted keys: right for a chain that lives two minutes, only there."""
+    """A new wallet with unencrypted keys: right for a chain that lives a minute, only there."""
     wallet = bt.Wallet(name, "default", str(wallet_path))
     wallet.create_new_coldkey(use_password=False, suppress=True)
     wallet.create_new_hotkey(use_password=False, suppress=True)

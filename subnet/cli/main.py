@@ -10,6 +10,7 @@ import typer
 
 from subnet.cli import calibrate, devnet, evidence, lab, status
 from subnet.cli.exits import run_process
+from subnet.cli.processes import rest_while_waiting
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +55,7 @@ def demo(
 ) -> None:
     """Run chain, miners (some cheat) and a validator on this machine, until the cheats are caught.
 
-    No GPU, wallet or public chain needed. Takes about two minutes. Stop it with Ctrl-C.
+    No GPU, wallet or public chain needed. Takes about a minute. Stop it with Ctrl-C.
     """
     from subnet.cli.demo import DemoOptions, run_demo
 
@@ -80,6 +81,7 @@ app.command()(status.status)
 
 def main() -> None:
     """Entry point of the command."""
+    rest_while_waiting()
     run_process(app)
 
 

@@ -19,6 +19,14 @@ from subnet.edge.tether import tethered
 STOP_SECONDS_MAX: Final = 10.0
 
 
+def rest_while_waiting() -> None:
+    """Let torch's threads sleep where they would spin; before torch is loaded.
+
+    Beside other work spinning costs many times the work itself. The operator's choice wins.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 class ChildFailedError(Exception):
     """A child ended although it should have kept running."""
 

@@ -4,10 +4,12 @@ Importing this costs nothing: vLLM is imported at start, after its environment i
 reads much of it on import.
 """
 
+import gc
 import importlib.metadata
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,8 +112,9 @@ def start_vllm(
     that it needs for what it is used for, which is serving unless said otherwise. Raises
     ConfigError for impossible ones; whatever else vLLM raises is its own.
     """
-    from vllm.engine.arg_utils import EngineArgs
-    from vllm.v1.engine.llm_engine import LLMEngine
+    with _collector_at_rest():
+        from vllm.engine.arg_utils import EngineArgs
+        from vllm.v1.engine.llm_engine import LLMEngine
 
     check_known(arguments, EngineArgs)
     defaults: dict[str, Any] = {
@@ -136,9 +139,26 @@ def start_vllm(
         **(purpose or (_NATIVE_ARGUMENTS if uses_native_seeds() else _SERVING_ARGUMENTS)),
     }
     try:
-        return LLMEngine.from_engine_args(EngineArgs(**{**defaults, **arguments, **fixed}))
+        with _collector_at_rest():
+            return LLMEngine.from_engine_args(EngineArgs(**{**defaults, **arguments, **fixed}))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"vLLM refuses its arguments: {first_line(error)}") from error
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Half of an engine's start went into looking for garbage in what it had just imported.
+
+    vLLM collects by itself several times while it loads, so what is there by then is set aside.
+    """
+    was_enabled = gc.isenabled()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def check_native_seeds(engine: Any, release: Release) -> None:

@@ -4,9 +4,9 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import bittensor as bt
 import pytest
@@ -14,11 +14,12 @@ from bittensor.sp_core import Keypair
 
 from subnet.devnet.params import DevnetParams
 from subnet.edge.sdk_client import connected, sdk_client
+from tests.forking import Commands
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 BTCLI = Path(sys.executable).with_name("btcli")
 COMMAND_SECONDS_MAX = 60
-PARAMS = DevnetParams(block_time_seconds=0.25, tempo_blocks=10)
+PARAMS = DevnetParams(block_time_seconds=0.125, tempo_blocks=10)
 STAKE_TAO = 1_000
 """More than the owner earns before others have a stake: it is active, and clips with a majority."""
 NAMES = ("owner", "miner", "validator")
@@ -42,7 +43,8 @@ class Btcli:
         self.url = url
         self.wallet_path = home / "wallets"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("BT")}
-        self._environment = {**kept, "HOME": str(home), "TERM": "dumb"}
+        self.environment = {**kept, "HOME": str(home), "TERM": "dumb"}
+        self._commands = Commands("tests.contract.btcli_program", home, self.environment)
         self.hot, self.cold = {}, {}
         for name in NAMES:
             wallet = bt.Wallet(name, "default", str(self.wallet_path))
@@ -51,28 +53,44 @@ class Btcli:
             self.hot[name] = str(wallet.hotkeypub.ss58_address)
             self.cold[name] = str(wallet.coldkeypub.ss58_address)
 
+    async def __aenter__(self) -> Self:
+        await self._commands.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._commands.__aexit__(*error)
+
     async def run(self, *command: Any, wallet: str = "owner") -> Answer:
         """Run one command. Fails when it does not end by itself."""
+        try:
+            code, out, err = await self._commands.run(
+                *self._flags(wallet), *command, timeout_seconds=COMMAND_SECONDS_MAX
+            )
+        except TimeoutError:
+            pytest.fail(f"btcli {command} did not end")
+        return self._answer(command, code, out or err)
+
+    async def run_installed(self, *command: Any, wallet: str = "owner") -> Answer:
+        """Run one command by the script that pip installed, imports and all."""
         process = await asyncio.create_subprocess_exec(
-            *(BTCLI, "-n", self.url, "--wallet-path", self.wallet_path),
-            *("-w", wallet, "--json", "--yes"),
-            *(str(part) for part in command),
-            env=self._environment,
+            *(BTCLI, *self._flags(wallet), *(str(part) for part in command)),
+            env=self.environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
         )
-        try:
-            async with asyncio.timeout(COMMAND_SECONDS_MAX):
-                out, err = await process.communicate()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            pytest.fail(f"btcli {command} did not end")
+        async with asyncio.timeout(COMMAND_SECONDS_MAX):
+            out, _ = await process.communicate()
         assert process.returncode is not None
-        text = (out or err).decode()
+        return self._answer(command, process.returncode, out.decode())
+
+    def _flags(self, wallet: str) -> tuple[Any, ...]:
+        named = ("-n", self.url, "--wallet-path", self.wallet_path, "-w", wallet)
+        return (*named, "--json", "--yes")
+
+    @staticmethod
+    def _answer(command: tuple[Any, ...], code: int, text: str) -> Answer:
         try:
-            return Answer(process.returncode, json.loads(text))
+            return Answer(code, json.loads(text))
         except ValueError:
             pytest.fail(f"btcli {command} printed {text!r}")
 
@@ -86,9 +104,10 @@ class Btcli:
 
 
 @pytest.fixture
-def btcli(devnet_in_thread: Any, tmp_path: Path) -> Iterator[Btcli]:
+async def btcli(devnet_in_thread: Any, tmp_path: Path) -> AsyncIterator[Btcli]:
     with devnet_in_thread(tmp_path / "chain.sqlite", PARAMS) as url:
-        yield Btcli(url, tmp_path)
+        async with Btcli(url, tmp_path) as opened:
+            yield opened
 
 
 async def test_people_run_a_subnet_with_btcli_alone(btcli: Btcli) -> None:
@@ -113,8 +132,8 @@ async def test_people_run_a_subnet_with_btcli_alone(btcli: Btcli) -> None:
 async def _transfer_and_balance(btcli: Btcli, client: bt.Client) -> None:
     moved = await btcli.ok("wallet", "transfer", "--dest", btcli.cold["miner"], "--amount", 500)
     assert (await client.balances.get(btcli.cold["miner"])).tao == 500
-    shown = await btcli.ok("wallet", "balance")
-    assert shown["coldkey"] == btcli.cold["owner"]
+    code, shown = await btcli.run_installed("wallet", "balance")
+    assert code == 0 and shown["coldkey"] == btcli.cold["owner"]
     assert shown["free_tao"] == pytest.approx(1_500 - moved["fee_tao"], abs=1e-9)
 
 

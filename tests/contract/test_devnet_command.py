@@ -45,16 +45,20 @@ def test_it_says_where_it_listens_who_has_money_and_what_to_try(
         assert any(line.split()[:1] == [f"//{name}"] for line in greeting)
     commands = [shlex.split(line) for line in greeting if line.startswith("  btcli ")]
     assert len(commands) == 3
-    for command in commands:
-        assert command[-1] == endpoint
-        done = subprocess.run(
+    assert all(command[-1] == endpoint for command in commands)
+    runs = [
+        subprocess.Popen(
             [sys.executable, "-c", BTCLI, *command[1:]],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
             env={**os.environ, "HOME": str(tmp_path)},
         )
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        for command in commands
+    ]
+    for command, run in zip(commands, runs, strict=True):
+        out, err = run.communicate(timeout=60)
+        assert run.returncode == 0, (command, out, err)
 
 
 BTCLI = "import sys; from bittensor.cli.main import main; sys.argv[0] = 'btcli'; sys.exit(main())"

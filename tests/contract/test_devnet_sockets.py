@@ -14,7 +14,7 @@ from subnet.devnet import connections
 from subnet.devnet.connections import CONNECTIONS_MAX, FRAME_BYTES_MAX
 
 pytestmark = pytest.mark.timeout(60)
-IDLE = 3_000
+IDLE = 3 * CONNECTIONS_MAX
 
 
 @pytest.fixture

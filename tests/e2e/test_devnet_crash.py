@@ -11,7 +11,6 @@ import os
 import random
 import signal
 import sqlite3
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from websockets.exceptions import ConnectionClosed
 from subnet.devnet.chain import state_root
 from subnet.devnet.metadata import build_metadata
 from subnet.devnet.signing import sign_extrinsic
+from tests.forking import Commands, Run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 KILLS, SEED = 20, 20_251_125
@@ -155,31 +155,39 @@ async def until_killed(load: Any) -> None:
         await load
 
 
+@pytest.fixture
+async def devnets(tmp_path: Path) -> AsyncIterator[Commands]:
+    async with Commands(
+        "subnet.cli.main", tmp_path, os.environ | {"PYTHONUNBUFFERED": "1"}
+    ) as runs:
+        yield runs
+
+
 @asynccontextmanager
-async def running(state: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def running(devnets: Commands, state: Path) -> AsyncIterator[tuple[Run, str]]:
     """The real process on a state file, and where it listens."""
-    flags = ("--port", "0", "--state", str(state), "--block-time", str(BLOCK_SECONDS))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "subnet.cli.main", "devnet", *flags),
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
+    flags = ("--port", 0, "--state", state, "--block-time", BLOCK_SECONDS)
+    process = await devnets.start("devnet", *flags)
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
-            line = (await process.stdout.readline()).decode()
+            while "\n" not in (said := process.out.read_text() if process.out.exists() else ""):
+                assert not process.code.done(), process.err.read_text()
+                await asyncio.sleep(0.02)
+        line = said.splitlines()[0]
         assert line.startswith("devnet listens on "), line
         yield process, line.split()[-1]
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        if not process.code.done():
+            os.kill(process.pid, signal.SIGKILL)
+        await process.code
 
 
-async def kill_under_load(state: Path, chance: random.Random, before: Told) -> Told:
+async def kill_under_load(
+    devnets: Commands, state: Path, chance: random.Random, before: Told
+) -> Told:
     """One life of the node: what was told before is checked, load is put on it, it is killed."""
     told = Told()
-    async with running(state) as (process, endpoint):
+    async with running(devnets, state) as (process, endpoint):
         await check(endpoint, before)
         async with session(endpoint) as node:
             genesis = await node.ask("chain_getBlockHash", 0)
@@ -191,8 +199,8 @@ async def kill_under_load(state: Path, chance: random.Random, before: Told) -> T
         if chance.random() < 0.5:
             await told.any_included.wait()
         await asyncio.sleep(chance.uniform(0, 6 * BLOCK_SECONDS))
-        process.send_signal(signal.SIGKILL)
-        await process.wait()
+        os.kill(process.pid, signal.SIGKILL)
+        assert await process.code == -signal.SIGKILL
         await asyncio.gather(*tasks)
     return told
 
@@ -244,13 +252,15 @@ async def free_rao(endpoint: str, account: str) -> int:
     return int(info["data"]["free"])
 
 
-async def test_nothing_told_as_final_is_lost_by_twenty_kills_under_load(tmp_path: Path) -> None:
+async def test_nothing_told_as_final_is_lost_by_twenty_kills_under_load(
+    devnets: Commands, tmp_path: Path
+) -> None:
     state = tmp_path / "chain.sqlite"
     chance = random.Random(SEED)
     lives = [Told()]
     for _ in range(KILLS):
-        lives.append(await kill_under_load(state, chance, lives[-1]))
-    async with running(state) as (_, endpoint):
+        lives.append(await kill_under_load(devnets, state, chance, lives[-1]))
+    async with running(devnets, state) as (_, endpoint):
         for told in lives:
             await check(endpoint, told)
         received = await free_rao(endpoint, SINK)

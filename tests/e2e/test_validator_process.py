@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
 LETTERS = [chr(code) for code in range(32, 127)] + ["\n"]
 FAST = {
     "ASSAY_VALIDATOR__ALLOW_PRIVATE_ADDRESSES": "true",
-    "ASSAY_VALIDATOR__PROBE_INTERVAL_SECONDS": "1.2",
+    "ASSAY_VALIDATOR__PROBE_INTERVAL_SECONDS": "0.6",
     "ASSAY_VALIDATOR__AUDIT_INTERVAL_SECONDS": "0.3",
     "ASSAY_VALIDATOR__METAGRAPH_REFRESH_SECONDS": "2",
     "OMP_NUM_THREADS": "1",
@@ -222,7 +222,7 @@ async def test_a_validator_pays_the_honest_survives_kill_and_ends_when_told(tmp_
         "--tempo",
         20,
         "--block-time",
-        0.25,
+        0.125,
         PYTHONUNBUFFERED="1",
     ):
         url = await chain_url(chain_log)

@@ -64,6 +64,7 @@ def test_an_unknown_key_is_named_with_its_neighbours():
     check_known({"max_num_seqs": 3}, Known)
 
 
+@pytest.mark.engine  # Importing vLLM takes seconds.
 def test_every_refused_argument_exists_in_this_vllm():
     arg_utils = pytest.importorskip("vllm.engine.arg_utils")
     fields = {field.name for field in dataclasses.fields(arg_utils.EngineArgs)}

@@ -1,5 +1,6 @@
 """What vLLM reads from its environment follows from the engine's arguments; the operator's wins."""
 
+import gc
 import os
 
 import pytest
@@ -59,3 +60,10 @@ def test_vllms_own_seeds_are_for_gpus_whose_operator_asks(monkeypatch, is_cpu, a
     set_engine_environment(EAGER)
     assert os.environ["VLLM_USE_V2_MODEL_RUNNER"] == runner
     assert vllm_runtime.uses_native_seeds() == (runner == "1")
+
+
+def test_the_collector_rests_while_an_engine_loads_and_not_when_that_failed():
+    with pytest.raises(ConfigError), vllm_runtime._collector_at_rest():
+        assert not gc.isenabled()
+        raise ConfigError("no such engine argument")
+    assert gc.isenabled()
