@@ -12,6 +12,7 @@ Blocking and heavy: call it through `asyncio.to_thread`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from protocol.release import TOP_K_MAX, Release
 from subnet.core.verification.claim import Claim, ClaimScore
-from subnet.core.verification.margin import margins
+from subnet.core.verification.margin import margins, seeded_choice
 from subnet.core.verification.noise import position_of
 from subnet.core.verification.rows import logprob_gaps, sampling_rows
 from subnet.edge.vllm_runtime import set_engine_environment, start_vllm
@@ -38,16 +39,17 @@ class VllmReferee:
         *,
         slack_logits: float,
         batch_tokens_max: int = 2048,
+        threads: int | None = None,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         """Load the model into an engine in this process; seconds to minutes.
 
         `slack_logits` comes from the release's calibration. `batch_tokens_max` bounds the tokens,
-        and so the rows of logits, of one step. `arguments` are vLLM engine arguments
-        (`engine_args.parse_engine_arguments`). Raises ConfigError for impossible ones.
+        and so the rows of logits, of one step. `threads` of a CPU. `arguments` are vLLM engine
+        arguments (`engine_args.parse_engine_arguments`). Raises ConfigError for impossible ones.
         """
         chosen = {"max_num_batched_tokens": batch_tokens_max, **(arguments or {})}
-        set_engine_environment(chosen)
+        set_engine_environment(chosen, threads)
         self._best = min(TOP_K_MAX, release.vocab_size)
         # vLLM wants room to generate one token, which we throw away and no model sees.
         room = release.context_tokens_max + 1
@@ -77,19 +79,39 @@ class VllmReferee:
                         scores[index] = self._scored(claims[index], found)
         return scores
 
+    def continued(self, claims: Sequence[Claim], tokens: int) -> list[Claim]:
+        """The claims with `tokens` more tokens as an honest sampler emits them, past any stop.
+
+        One full pass a token and claim: for a few short answers whose truth must be known.
+        """
+        made = list(claims)
+        for _ in range(tokens):
+            running = {self._ask_next(index, claim): index for index, claim in enumerate(made)}
+            while running:
+                for output in self._core.get_output().outputs:
+                    if output.new_logprobs is not None and output.request_id in running:
+                        index = running.pop(output.request_id)
+                        made[index] = self._with_next_token(made[index], output.new_logprobs)
+        return made
+
     def close(self) -> None:
         """Give the engine's resources back."""
         self._core.shutdown()
 
     def _add(self, index: int, claim: Claim) -> str:
-        """Start one prefill; vLLM's name for it."""
+        """Start the prefill of a whole answer; vLLM's name for it."""
+        return self._start(index, claim, {"prompt_logprobs": self._best})
+
+    def _ask_next(self, index: int, claim: Claim) -> str:
+        """Start the pass that gives the next token's log-probabilities; vLLM's name for it."""
+        return self._start(index, claim, {"logprobs": self._best})
+
+    def _start(self, index: int, claim: Claim, wanted: Mapping[str, int]) -> str:
         from vllm import SamplingParams
 
         ids = np.array(claim.prompt_token_ids + claim.output_token_ids, np.int64)
         known = ids.clip(0, self._vocab_size - 1).tolist()
-        params = SamplingParams(
-            temperature=0.0, max_tokens=1, prompt_logprobs=self._best, detokenize=False
-        )
+        params = SamplingParams(temperature=0.0, max_tokens=1, detokenize=False, **wanted)
         processor = self._engine.input_processor
         request = processor.process_inputs(
             str(index),
@@ -100,6 +122,15 @@ class VllmReferee:
         processor.assign_request_id(request)
         self._core.add_request(request)
         return str(request.request_id)
+
+    def _with_next_token(self, claim: Claim, found: Any) -> Claim:
+        """`found` are vLLM's `LogprobsLists` of one position: the greedy token, then the best."""
+        ids = np.array(found.logprob_token_ids, np.int64)[:, 1:]
+        logprobs = np.array(found.logprobs, np.float64)[:, 1:]
+        position = len(claim.prompt_token_ids) + len(claim.output_token_ids) - 1
+        rows = sampling_rows([claim], np.array([0]), np.array([position]))
+        (chosen,) = seeded_choice(logprobs, ids, rows, self._vocab_size, np)
+        return replace(claim, output_token_ids=(*claim.output_token_ids, int(chosen)))
 
     def _scored(self, claim: Claim, found: Any) -> ClaimScore:
         """`found` are vLLM's `LogprobsTensors`: the claimed token first, then the best."""
