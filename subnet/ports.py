@@ -11,8 +11,8 @@ from typing import Protocol
 from protocol.handshake import MinerCard
 from protocol.inference import Environment, FinishReason, InferenceRequest, InferenceResponse
 from protocol.release import Release
-from subnet.core.audit import Traffic
-from subnet.core.audited import KeptAnswer, PendingAudit
+from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
+from subnet.core.second_opinion import AlarmWindow, OpinionRecord, SecondScores
 from subnet.core.standing import MinerStanding
 from subnet.core.verification.claim import Claim, ClaimScore
 
@@ -165,6 +165,31 @@ class Referee(Protocol):
     def score(self, claims: Sequence[Claim]) -> list[ClaimScore]: ...
 
 
+class SamplingReferee(Referee, Protocol):
+    """A referee that can also answer, so that its self-test has a truth to know."""
+
+    def continued(self, claims: Sequence[Claim], tokens: int) -> list[Claim]:
+        """The claims with `tokens` more tokens as an honest sampler emits them, past any stop."""
+        ...
+
+
+class OpinionUnavailableError(Exception):
+    """The second engine could not be loaded, failed, or took too long; the message says which."""
+
+
+class SecondEngine(Protocol):
+    """Another engine with the same weights; loaded for one opinion and gone after it."""
+
+    @property
+    def name(self) -> str:
+        """Such as `vllm`."""
+        ...
+
+    async def score(self, claims: Sequence[Claim], slack_logits: float) -> SecondScores:
+        """Raises OpinionUnavailableError."""
+        ...
+
+
 class Tokenizer(Protocol):
     """Renders the chat template and turns token ids back into text."""
 
@@ -259,21 +284,6 @@ class Chain(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class AuditRecord:
-    """What one audit found; the latest are kept."""
-
-    request_id: str
-    miner_hotkey: str
-    traffic: Traffic
-    family: str
-    """Benchmark family; empty for users' prompts."""
-    audited_at_ns: int
-    counts: tuple[int, ...] | None
-    """Tokens per margin bucket; None outside the calibrated envelope."""
-    grade: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class UserPrompt:
     """A user's own prompt and, once a miner gave one, its answer."""
 
@@ -358,9 +368,19 @@ class ValidatorStore(Protocol):
         """A batch was audited: standings, records, requests that wait no longer, evidence."""
         ...
 
-    def save_epoch(self, record: EpochRecord) -> None:
-        """Insert, or replace the record of the same epoch block."""
+    def alarm_window(self, miner_hotkey: str, release_digest: str) -> AlarmWindow | None:
+        """The answers that a hotkey's last alarm rests on; None if they are not there any more."""
         ...
+
+    def save_opinion(self, standing: MinerStanding, record: OpinionRecord) -> None:
+        """A second opinion decided; the transcripts of a contradicted alarm go."""
+        ...
+
+    def save_epoch(self, record: EpochRecord, standings: Sequence[MinerStanding] = ()) -> None:
+        """Insert, or replace the record of the same epoch block; with standings that it changed."""
+        ...
+
+    def save_standings(self, standings: Sequence[MinerStanding]) -> None: ...
 
     def epochs(self) -> list[EpochRecord]:
         """In order."""

@@ -11,14 +11,14 @@ import pytest
 
 from subnet.config import ConfigError
 from subnet.core.audit import Traffic
-from subnet.core.audited import PendingAudit
+from subnet.core.audited import AuditRecord, PendingAudit
 from subnet.core.standing import StandingParams, after_answer, fresh_standing
 from subnet.core.verification.claim import Claim
 from subnet.core.verification.evidence import EvidenceParams
 from subnet.edge import validator_store
 from subnet.edge.epoch_history import total_of
 from subnet.edge.validator_store import SqliteValidatorStore, open_for_reading
-from subnet.ports import AuditRecord, EpochIncome, EpochRecord, UserPrompt
+from subnet.ports import EpochIncome, EpochRecord, UserPrompt
 from tests.evidence_support import make_signed
 
 IDENTITY = {"hotkey": "validator", "subnet": "1"}
