@@ -266,6 +266,9 @@ def test_transcripts_that_break_the_engine_keep_nobody_else_waiting(live, poison
         subnet.second_engine.problem = "scripted: loading"
         subnet.miners[0].behaviour = "foreign seed"
         await until(lambda: all(subnet.book.standing(one).hold for one in (HONEST, SUSPECT)))
+        for miner in subnet.miners:
+            miner.behaviour = "full"  # A later alarm would change the order of the questions.
+        await asyncio.sleep(5)
         order.extend(sorted(subnet.miners, key=lambda one: alarmed_at(subnet, one)))
         subnet.second_engine.breaks_on = order[poisoned].seeds
         subnet.second_engine.problem = None
