@@ -17,6 +17,7 @@ from subnet.cli.miner_options import (
     NetworkOption,
     RevisionOption,
     RuntimeOption,
+    VllmOption,
     WalletOption,
     WalletPathOption,
 )
@@ -37,6 +38,24 @@ ShareOption = Annotated[
         help="Your prompts and their answers may be shown to others as evidence; not otherwise.",
     ),
 ]
+RefereeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="torch|vllm",
+        help="The engine that recomputes answers. vllm: for whoever runs it anyway; needs memory "
+        "for an engine of its own. Default: torch.",
+    ),
+]
+SecondOpinionOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="torch-wide|torch|vllm|none",
+        help="The engine that an alarm must convince too before it closes a gate; it is loaded "
+        "when there is an alarm, and freed after it. torch-wide: the referee's code in the next "
+        "wider type. vllm: another code base. none: an alarm closes the gate by itself. Default: "
+        "torch-wide.",
+    ),
+]
 EpochsOption = Annotated[
     int | None, typer.Option(min=0, help="End after this many weight submissions; 0: never.")
 ]
@@ -52,6 +71,9 @@ def main(
     model: ModelOption = None,
     revision: RevisionOption = None,
     runtime: RuntimeOption = None,
+    referee: RefereeOption = None,
+    second_opinion: SecondOpinionOption = None,
+    vllm: VllmOption = None,
     prompt: PromptOption = None,
     share_prompts: ShareOption = False,
     epochs: EpochsOption = None,
@@ -78,6 +100,9 @@ def main(
             "release.revision": revision,
             "release.runtime": runtime,
             "validator.state_path": state,
+            "validator.referee": referee,
+            "validator.second_opinion": second_opinion,
+            "validator.vllm": vllm,
             "validator.epochs_max": epochs,
         },
     )

@@ -9,9 +9,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from subnet.core.admission import AdmissionParams
 from subnet.core.audit import AuditParams
@@ -132,6 +132,17 @@ class ValidatorSettings(Section):
     referee_threads: Annotated[int, Field(ge=1, le=256)] = 1
     referee_device: str = "cpu"
     """Where the referee computes, as torch names it: `cpu`, `cuda`, `cuda:1`."""
+    referee: Literal["torch", "vllm"] = "torch"
+    """The first engine: transformers' code, or vLLM's for whoever runs that anyway."""
+    second_opinion: Literal["torch-wide", "torch", "vllm", "none"] = "torch-wide"
+    """The engine that an alarm must convince too; `none` lets an alarm close the gate by itself."""
+    second_opinion_seconds_max: Seconds = 900.0
+    """From its start to its opinion; then it is stopped and tried again."""
+    second_opinion_retry_seconds: Seconds = 30.0
+    """First pause after a failure; doubles up to the limit below."""
+    second_opinion_retry_seconds_max: Seconds = 3600.0
+    vllm: tuple[str, ...] = ()
+    """Engine arguments of a vLLM referee, as `key=value`."""
     rules_version: Annotated[int, Field(ge=0, lt=2**32)] = 1
     """Leads the weights' version key: raise it with every change of the rules' parameters."""
     epochs_max: Annotated[int, Field(ge=0)] = 0
@@ -140,6 +151,15 @@ class ValidatorSettings(Section):
     """First pause before a loop that the world broke runs again; doubles up to the limit below."""
     restart_delay_seconds_max: Seconds = 60.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _asks_another(self) -> Self:
+        if self.second_opinion == self.referee:
+            raise ValueError(
+                f"second_opinion {self.second_opinion} is the referee itself: choose another engine"
+                ", or none"
+            )
+        return self
 
 
 class Settings(Section):

@@ -4,7 +4,7 @@ A role cannot know whether its chain is real, its engine a GPU, or its clock vir
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -12,8 +12,9 @@ from protocol.handshake import MinerCard
 from protocol.inference import Environment, FinishReason, InferenceRequest, InferenceResponse
 from protocol.release import Release
 from protocol.structure import Structure
-from subnet.core.audit import Traffic
-from subnet.core.audited import KeptAnswer, PendingAudit
+from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
+from subnet.core.history import EpochRecord, UserPrompt
+from subnet.core.second_opinion import AlarmWindow, OpinionRecord, SecondScores
 from subnet.core.standing import MinerStanding
 from subnet.core.verification.claim import Claim, ClaimScore
 
@@ -184,6 +185,31 @@ class Grammars(Protocol):
         ...
 
 
+class SamplingReferee(Referee, Protocol):
+    """A referee that can also answer, so that its self-test has a truth to know."""
+
+    def continued(self, claims: Sequence[Claim], tokens: int) -> list[Claim]:
+        """The claims with `tokens` more tokens as an honest sampler emits them, past any stop."""
+        ...
+
+
+class OpinionUnavailableError(Exception):
+    """The second engine could not be loaded, failed, or took too long; the message says which."""
+
+
+class SecondEngine(Protocol):
+    """Another engine with the same weights; loaded for one opinion and gone after it."""
+
+    @property
+    def name(self) -> str:
+        """Such as `vllm`."""
+        ...
+
+    async def score(self, claims: Sequence[Claim], slack_logits: float) -> SecondScores:
+        """Raises OpinionUnavailableError."""
+        ...
+
+
 class Tokenizer(Protocol):
     """Renders the chat template and turns token ids back into text."""
 
@@ -277,61 +303,6 @@ class Chain(Protocol):
 # --- what a validator remembers ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRecord:
-    """What one audit found; the latest are kept."""
-
-    request_id: str
-    miner_hotkey: str
-    traffic: Traffic
-    family: str
-    """Benchmark family; empty for users' prompts."""
-    audited_at_ns: int
-    counts: tuple[int, ...] | None
-    """Tokens per margin bucket; None outside the calibrated envelope."""
-    grade: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class UserPrompt:
-    """A user's own prompt and, once a miner gave one, its answer."""
-
-    prompt_id: int
-    text: str
-    answer: str | None = None
-    answered_by: str | None = None
-    request_id: str | None = None
-    has_consent: bool = False
-    """Whether prompt and answer may be shown to others as evidence."""
-
-
-@dataclass(frozen=True, slots=True)
-class EpochIncome:
-    """What one epoch paid to one neuron, read back from the chain."""
-
-    hotkey: str
-    incentive: float
-    emission_rao: int
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRecord:
-    """One epoch as this validator lived it."""
-
-    epoch_block: int
-    """When consensus ran."""
-    incomes: tuple[EpochIncome, ...]
-    submitted_block: int | None = None
-    """The block whose metagraph our weights rest on; None if the chain did not accept any."""
-    version_key: int = 0
-    weights: Mapping[int, int] = field(default_factory=dict)
-    """Shares by uid."""
-    scores_ppm: Mapping[str, int] = field(default_factory=dict)
-    """Scores by hotkey that the weights came from."""
-    is_settled: bool = False
-    """Whether no miner with an open gate was on probation when the weights were computed."""
-
-
 class ValidatorStore(Protocol):
     """Survives `kill -9`: each method is one transaction, done when it returns."""
 
@@ -377,9 +348,19 @@ class ValidatorStore(Protocol):
         """A batch was audited: standings, records, requests that wait no longer, evidence."""
         ...
 
-    def save_epoch(self, record: EpochRecord) -> None:
-        """Insert, or replace the record of the same epoch block."""
+    def alarm_window(self, miner_hotkey: str, release_digest: str) -> AlarmWindow | None:
+        """The answers that a hotkey's last alarm rests on; None if they are not there any more."""
         ...
+
+    def save_opinion(self, standing: MinerStanding, record: OpinionRecord) -> None:
+        """A second opinion decided; the transcripts of a contradicted alarm go."""
+        ...
+
+    def save_epoch(self, record: EpochRecord, standings: Sequence[MinerStanding] = ()) -> None:
+        """Insert, or replace the record of the same epoch block; with standings that it changed."""
+        ...
+
+    def save_standings(self, standings: Sequence[MinerStanding]) -> None: ...
 
     def epochs(self) -> list[EpochRecord]:
         """In order."""

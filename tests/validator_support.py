@@ -16,6 +16,8 @@ from protocol.sampling import derive_seed
 from protocol.structure import Structure
 from subnet.config import Settings
 from subnet.core.bundle import EvidenceRules
+from subnet.core.canary import Canary, canary_of
+from subnet.core.second_opinion import SecondScores
 from subnet.core.verification.calibration import (
     BASE_EDGES_LOGITS,
     BUCKETS,
@@ -38,11 +40,13 @@ from subnet.ports import (
     Fault,
     Metagraph,
     Neuron,
+    OpinionUnavailableError,
 )
-from subnet.roles.auditor import Auditor, Canary
+from subnet.roles.auditor import Auditor
 from subnet.roles.book import StandingBook
 from subnet.roles.prober import Prober
 from subnet.roles.roster import Roster
+from subnet.roles.second_opinion import SecondOpinions
 from subnet.roles.supervisor import Supervisor
 from subnet.roles.validator import run_loops
 from subnet.roles.weight_setter import WeightSetter
@@ -52,6 +56,7 @@ VALIDATOR = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 BLOCK_SECONDS = 1.0
 TEMPO = 20
 STOP = 2
+CANARY_PROMPT = (7, 8)
 RELEASE = Release(
     model="hashed",
     revision="main",
@@ -136,6 +141,8 @@ class FakeMiner:
     behaviour: str = "honest"
     has_endpoint: bool = True
     asked: list[Any] = field(default_factory=list)
+    seeds: set[int] = field(default_factory=set)
+    """Those that its requests asked for."""
 
 
 class FakeClient:
@@ -180,6 +187,7 @@ class FakeClient:
             endpoint.hotkey,
             request.prompt_token_ids,
         )
+        miner.seeds.add(seed)
         if behaviour in ("foreign seed", "foreign seed elsewhere"):
             seed += 1
         tokens = honest_tokens(seed, request.prompt_token_ids, request.sampling.tokens_max)
@@ -247,18 +255,50 @@ class HashReferee:
 
     def __init__(self) -> None:
         self.is_blind = False
+        self.misread_seeds: set[int] = set()
+        """Answers that it takes for tampered, which no canary of it shows."""
 
     def score(self, claims: Sequence[Claim]) -> list[ClaimScore]:
         return [self._score(claim) for claim in claims]
 
     def _score(self, claim: Claim) -> ClaimScore:
         expected = honest_tokens(claim.seed, claim.prompt_token_ids, len(claim.output_token_ids))
+        if claim.seed in self.misread_seeds:
+            return ClaimScore((1.0,) * len(expected), ())
         return ClaimScore(
             tuple(
                 0.0 if self.is_blind or own == right else 1.0
                 for own, right in zip(claim.output_token_ids, expected, strict=True)
             ),
             (),
+        )
+
+
+class FakeSecondEngine:
+    """A second engine that takes its time, and fails on request."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.referee = HashReferee()
+        self.seconds = 1.0
+        self.problem: str | None = None
+        self.breaks_on: set[int] = set()
+        """Seeds of the answers that crash it."""
+        self.asked: list[list[Claim]] = []
+
+    async def score(self, claims: Sequence[Claim], slack_logits: float) -> SecondScores:
+        self.asked.append(list(claims))
+        await asyncio.sleep(self.seconds)
+        if self.problem is not None:
+            raise OpinionUnavailableError(self.problem)
+        if any(claim.seed in self.breaks_on for claim in claims):
+            raise OpinionUnavailableError("scripted: this transcript breaks it")
+        canary = make_canary()
+        return SecondScores(
+            scores=self.referee.score(claims),
+            canary=canary,
+            canary_scores=self.referee.score([*canary.honest, *canary.tampered]),
         )
 
 
@@ -434,15 +474,18 @@ def whole_table(
 
 def make_canary() -> Canary:
     """Truth about `honest_tokens`."""
-    honest = tuple(
-        Claim((7, 8), honest_tokens(seed, (7, 8), 30), 1000, 950, 50, seed, None, "length")
-        for seed in range(4)
+    return canary_of(
+        [
+            Claim(
+                CANARY_PROMPT,
+                honest_tokens(seed, CANARY_PROMPT, 30),
+                *(1000, 950, 50, seed),
+                None,
+                "length",
+            )
+            for seed in range(4)
+        ]
     )
-    tampered = tuple(
-        Claim((7, 8), claim.output_token_ids, 1000, 950, 50, claim.seed + 9, None, "length")
-        for claim in honest
-    )
-    return Canary(honest, tampered)
 
 
 BARRED = 950
@@ -525,14 +568,31 @@ class Subnet:
             chain=self.chain,
             store=self.store,
             book=self.book,
+            clock=clock,
             own_hotkey=VALIDATOR,
+            settings=settings,
+        )
+        self.second_engine = FakeSecondEngine()
+        self.second_opinions = SecondOpinions(
+            engine=self.second_engine,
+            store=self.store,
+            book=self.book,
+            clock=clock,
             settings=settings,
         )
         self.supervisor = Supervisor(1.0, 8.0)
 
     async def run(self) -> None:
         """All loops, until `epochs_max` weights were set."""
-        await run_loops(self.roster, self.prober, self.auditor, self.setter, self.supervisor)
+        has_second = self.settings.validator.second_opinion != "none"
+        await run_loops(
+            self.roster,
+            self.prober,
+            self.auditor,
+            self.setter,
+            self.supervisor,
+            self.second_opinions if has_second else None,
+        )
 
     def shares(self) -> dict[str, float]:
         """The last weights as shares by hotkey, the validator's own as `own`."""

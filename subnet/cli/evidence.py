@@ -240,7 +240,7 @@ def _calibration_digest(model: Path) -> str | None:
 
 
 def _referee(bundle: EvidenceBundle, model: Path, settings: Settings) -> Referee:
-    from subnet.cli.validator import make_referee
+    from subnet.cli.engines import make_referee
     from subnet.edge.release_files import load_release_files
 
     promised = bundle.rules.release

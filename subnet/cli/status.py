@@ -20,11 +20,20 @@ from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
 from subnet.config import Settings, load_settings
 from subnet.core.audit import PPM
 from subnet.core.explain import explain
-from subnet.core.scoring import Score, ScoringParams, is_gate_open, release_quality_ppm, score_miner
+from subnet.core.history import UserPrompt
+from subnet.core.scoring import (
+    Score,
+    ScoringParams,
+    is_gate_open,
+    is_held,
+    release_quality_ppm,
+    score_miner,
+)
+from subnet.core.second_opinion import OpinionRecord, power
 from subnet.core.standing import MinerStanding
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.validator_store import StateReader, open_for_reading
-from subnet.ports import Chain, Metagraph, Neuron, UserPrompt
+from subnet.ports import Chain, Metagraph, Neuron
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +46,12 @@ class MinerStatus:
     audited: int
     verified: int
     state: str
-    """`new`, `probation`, `paid`, `doubted` (warned) or `closed`."""
+    """`new`, `probation`, `paid`, `doubted` (warned), `held` (alarmed) or `closed`."""
     quality_ppm: int
     latency_ppm: int
     availability_ppm: int
     integrity_ppm: int
-    """Gate and evidence together; 0 once the gate is closed."""
+    """Gate, hold and evidence together; 0 once pay is held or the gate is closed."""
     score_ppm: int
     weight: float
     """Share of the last accepted weights, in [0, 1]."""
@@ -50,6 +59,10 @@ class MinerStatus:
     emission_rao: int
     """Since this validator's first accepted weights, from the chain."""
     why: str
+    is_undecided: bool = False
+    """Whether an alarm waits for its second opinion, if need be behind a closed gate."""
+    contradicted: int = 0
+    """Alarms that the second engine did not share: the verifier's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +90,11 @@ class StatusReport:
     open_prompts: int
     settled_epochs: int = 0
     """Epochs that ran after weights in which nobody was on probation any more."""
+
+    contradictions: int = 0
+    """Alarms, of all miners, over which this validator's two engines disagreed."""
+    contradictions_latest: str = ""
+    """The latest of them in words."""
 
     def to_json(self) -> str:
         """The report as JSON."""
@@ -110,6 +128,7 @@ def build_status(reader: StateReader, metagraph: Metagraph) -> StatusReport:
         if standing.release_digest == rules.release_digest
     }
     quality = release_quality_ppm(standings.values(), rules.scoring)
+    contradictions = reader.contradictions()
     accepted = [epoch for epoch in reader.epochs() if epoch.submitted_block is not None]
     shares = _shares(accepted[-1].weights if accepted else {})
     miners = tuple(
@@ -132,6 +151,8 @@ def build_status(reader: StateReader, metagraph: Metagraph) -> StatusReport:
         answers=tuple(_answer(prompt, metagraph) for prompt in prompts if prompt.answer),
         open_prompts=sum(prompt.answer is None for prompt in prompts),
         settled_epochs=totals.settled_epochs,
+        contradictions=len(contradictions),
+        contradictions_latest=_in_words(contradictions[-1]) if contradictions else "",
     )
 
 
@@ -157,7 +178,9 @@ def status_table(report: StatusReport, names: Mapping[str, str] | None = None) -
     for miner in report.miners:
         name = (names or {}).get(miner.hotkey, f"{miner.hotkey[:8]}..")
         figures = [render(miner) for render in COLUMNS.values()]
-        colour = {"closed": "red", "doubted": "yellow", "paid": "green"}.get(miner.state, "")
+        colour = {"closed": "red", "held": "yellow", "doubted": "yellow", "paid": "green"}.get(
+            miner.state, ""
+        )
         known = (name, str(miner.uid), miner.state)[: len(identity)]
         table.add_row(*known, *figures, style=colour)
     return table
@@ -202,6 +225,12 @@ def status(
     console.print(status_table(report))
     for miner in report.miners:
         console.print(f"[bold]uid {miner.uid}[/] {miner.why}.", highlight=False)
+    if report.contradictions:
+        console.print(
+            f"[bold red]your verifier[/] its two engines disagreed over {report.contradictions} "
+            f"alarm(s), and no miner paid for it; the latest: {report.contradictions_latest}.",
+            highlight=False,
+        )
     for answer in report.answers:
         console.print(f"[bold]{answer.hotkey}[/] answered {answer.prompt!r}:\n{answer.answer}")
 
@@ -232,23 +261,34 @@ def _miner(
         quality_ppm=score.quality_ppm,
         latency_ppm=score.latency_ppm,
         availability_ppm=score.availability_ppm,
-        integrity_ppm=min(score.gate_ppm, score.integrity_ppm),
+        integrity_ppm=min(score.gate_ppm, score.hold_ppm, score.integrity_ppm),
         score_ppm=score.total_ppm,
         weight=weight,
         incentive=row.incentive,
         emission_rao=emission_rao,
         why=explain(standing, score, scoring),
+        is_undecided=is_held(standing, scoring),
+        contradicted=standing.contradicted,
     )
 
 
 def _state(standing: MinerStanding, score: Score, scoring: ScoringParams) -> str:
     if not is_gate_open(standing, scoring):
         return "closed"
+    if is_held(standing, scoring):
+        return "held"
     if standing.audited == 0:
         return "new"
     if score.integrity_ppm < PPM:
         return "doubted"
     return "paid" if score.probation_ppm == PPM else "probation"
+
+
+def _in_words(record: OpinionRecord) -> str:
+    return (
+        f"{record.miner_hotkey[:8]}.., evidence {power(record.first_log_evidence)} by the referee "
+        f"and {power(record.second_log_evidence)} by {record.engine} over {record.answers} answers"
+    )
 
 
 def _answer(prompt: UserPrompt, metagraph: Metagraph) -> AnsweredPrompt:

@@ -7,8 +7,7 @@ the seconds that importing torch takes.
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import bittensor as bt
 import uvloop
@@ -16,13 +15,19 @@ from pydantic import ValidationError
 
 from protocol.inference import Environment
 from protocol.release import Release
+from subnet.cli.engines import (
+    canary_questions,
+    load_grammars,
+    make_referee,
+    make_second_opinions,
+)
 from subnet.cli.exits import UsageError
 from subnet.config import ConfigError, Settings
 from subnet.core.benchmark import generate_task
 from subnet.core.bundle import EvidenceRules
+from subnet.core.canary import CANARY_TOKENS, canary_of
 from subnet.core.verification.admission import refused
 from subnet.core.verification.calibration import CalibrationTable
-from subnet.core.verification.claim import Claim
 from subnet.core.verification.environments import is_alike
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.btauth import HotkeySigner
@@ -34,7 +39,7 @@ from subnet.edge.telemetry import set_up_logging
 from subnet.edge.validator_store import Rules, SqliteValidatorStore
 from subnet.edge.wallets import load_wallet
 from subnet.ports import Chain, ChainError, Tokenizer
-from subnet.roles.auditor import Auditor, Canary, RefereeUnsoundError
+from subnet.roles.auditor import Auditor, RefereeUnsoundError
 from subnet.roles.book import StandingBook
 from subnet.roles.prober import Prober
 from subnet.roles.roster import Roster
@@ -42,13 +47,7 @@ from subnet.roles.supervisor import Supervisor
 from subnet.roles.validator import run_loops
 from subnet.roles.weight_setter import WeightSetter
 
-if TYPE_CHECKING:
-    from subnet.edge.grammar import Grammars
-    from subnet.edge.torch_referee import TorchReferee
-
 CALIBRATION_FILE: Final = "calibration.json"
-CANARY_ANSWERS: Final = 4
-CANARY_TOKENS: Final = 24
 TASKS_SAMPLED: Final = 32
 """Of each family, to learn how long its prompts get."""
 
@@ -177,54 +176,6 @@ def load_tokenizer(files: ReleaseFiles) -> Tokenizer:
     return HubTokenizer(files.folder)
 
 
-def make_referee(
-    settings: Settings, files: ReleaseFiles, table: CalibrationTable
-) -> "TorchReferee":
-    """The referee with the release's weights loaded. Raises ConfigError."""
-    from subnet.edge.torch_referee import TorchReferee, UnsupportedModelError
-
-    try:
-        return TorchReferee(
-            files.folder,
-            dtype=files.release.dtype,
-            slack_logits=table.slack_logits,
-            batch_tokens_max=settings.validator.referee_batch_tokens_max,
-            threads=settings.validator.referee_threads,
-            device=settings.validator.referee_device,
-            grammars=load_grammars(files),
-        )
-    except (OSError, UnsupportedModelError, RuntimeError, AssertionError) as error:
-        # The last two are torch's own ways to say that a device does not exist.
-        raise ConfigError(f"cannot load {files.folder} into the referee: {error}") from error
-
-
-def load_grammars(files: ReleaseFiles) -> "Grammars | None":
-    """What replays masks of structured answers. Raises ConfigError."""
-    from subnet.edge.grammar import release_grammars
-
-    return release_grammars(files.release, files.folder)
-
-
-def make_canary(referee: "TorchReferee", tokenizer: Tokenizer) -> Canary:
-    """Answers sampled from the referee's own weights, honestly and claimed under other seeds."""
-    asked = [
-        Claim(
-            prompt_token_ids=tokenizer.render(generate_task("open", bytes([number])).prompt),
-            output_token_ids=(),
-            temperature_milli=1000,
-            top_p_milli=950,
-            top_k=50,
-            seed=number,
-            logprobs=None,
-            finish_reason="length",
-        )
-        for number in range(CANARY_ANSWERS)
-    ]
-    honest = tuple(referee.continued(asked, CANARY_TOKENS))
-    tampered = tuple(replace(claim, seed=claim.seed + CANARY_ANSWERS) for claim in honest)
-    return Canary(honest, tampered)
-
-
 async def _run(
     settings: Settings,
     wallet: bt.Wallet,
@@ -243,11 +194,13 @@ async def _run(
         referee = make_referee(settings, files, table)
         assert_calibrated(referee.environment, table)
         book = StandingBook(store, files.release.digest(), settings.evidence)
+        second_opinions = make_second_opinions(settings, files, table, tokenizer, store, book)
+        canary = canary_of(referee.continued(canary_questions(tokenizer), CANARY_TOKENS))
         auditor = Auditor(
             chain=chain,
             referee=referee,
             table=table,
-            canary=make_canary(referee, tokenizer),
+            canary=canary,
             store=store,
             book=book,
             tokenizer=tokenizer,
@@ -278,13 +231,20 @@ async def _run(
             settings=settings,
         )
         setter = WeightSetter(
-            chain=chain, store=store, book=book, own_hotkey=signer.hotkey, settings=settings
+            chain=chain,
+            store=store,
+            book=book,
+            clock=clock,
+            own_hotkey=signer.hotkey,
+            settings=settings,
         )
         supervisor = Supervisor(
             settings.validator.restart_delay_seconds, settings.validator.restart_delay_seconds_max
         )
         _log.info("ready: %s verifies %s", signer.hotkey, files.release.model)
-        await run_until_stopped(run_loops(roster, prober, auditor, setter, supervisor))
+        await run_until_stopped(
+            run_loops(roster, prober, auditor, setter, supervisor, second_opinions)
+        )
     finally:
         await client.close()
         await chain.close()

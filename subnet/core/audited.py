@@ -52,3 +52,18 @@ class KeptAnswer:
     is_alarm: bool
     """Whether the detector alarmed at this answer, and started over."""
     evidence: AnswerEvidence
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """What one audit found; the latest are kept."""
+
+    request_id: str
+    miner_hotkey: str
+    traffic: Traffic
+    family: str
+    """Benchmark family; empty for users' prompts."""
+    audited_at_ns: int
+    counts: tuple[int, ...] | None
+    """Tokens per margin bucket; None outside the calibrated envelope."""
+    grade: float | None

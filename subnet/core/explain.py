@@ -1,8 +1,9 @@
 """standing, score -> EXPLANATION: one plain sentence on why a miner earns what it earns."""
 
 from subnet.core.audit import PPM
-from subnet.core.scoring import Score, ScoringParams, is_gate_open
-from subnet.core.standing import ALARM, MinerStanding
+from subnet.core.gate import ALARM
+from subnet.core.scoring import Score, ScoringParams, is_gate_open, is_held
+from subnet.core.standing import MinerStanding
 
 
 def explain(standing: MinerStanding, score: Score, params: ScoringParams) -> str:
@@ -17,6 +18,11 @@ def explain(standing: MinerStanding, score: Score, params: ScoringParams) -> str
         return (
             f"earns nothing: it signed an answer that breaks an exact check, "
             f"{closure.reason} ({closure.detail})"
+        )
+    if standing.hold is not None and is_held(standing, params):
+        return (
+            f"its new pay is held: its answers do not look like the release's "
+            f"({standing.hold.detail}), and a second engine is to look at them; nothing is decided"
         )
     if standing.audited == 0:
         return f"earns nothing yet: no answer of it was audited{_trouble(standing)}"
@@ -37,6 +43,13 @@ def explain(standing: MinerStanding, score: Score, params: ScoringParams) -> str
         parts.append(
             f"missed requests leave {_percent(score.availability_ppm)}{_trouble(standing)}"
         )
+    if standing.contradicted:
+        parts.append(
+            f"a second engine contradicted {standing.contradicted} alarm(s) against it, "
+            "the verifier's fault and none of its own"
+        )
+    if standing.owed_ppm:
+        parts.append(f"{_percent(standing.owed_ppm)} that was held comes with the next weights")
     return f"earns {_percent(score.total_ppm)} of a full score: " + "; ".join(parts)
 
 

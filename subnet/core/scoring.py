@@ -1,9 +1,9 @@
 """standing -> SCORE -> weights: what a miner has earned, in parts per million.
 
-score = gate x integrity x probation x coverage x release quality x latency x availability. Quality
-is pooled over the release: with the model and the noise fixed, which honest miner passes a task is
+score = gate x hold x integrity x probation x coverage x release quality x latency x availability.
+Quality is pooled over the release: with model and noise fixed, which honest miner passes a task is
 luck, and luck is not paid for. The other factors are what a miner controls. All are smooth and
-monotone; the gate alone is a cliff, as it stands for proof.
+monotone; only the gate and the hold are cliffs: one stands for proof, the other waits for it.
 """
 
 import itertools
@@ -14,7 +14,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from subnet.core.audit import PPM
-from subnet.core.standing import ALARM, Decayed, MinerStanding
+from subnet.core.gate import ALARM
+from subnet.core.standing import Decayed, MinerStanding
 from subnet.core.verification.evidence import EvidenceParams
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -51,6 +52,8 @@ class Score(BaseModel):
 
     gate_ppm: int
     """0 or 1 000 000."""
+    hold_ppm: int
+    """0 while an alarm waits for its second opinion, else 1 000 000."""
     integrity_ppm: int
     """Falls from a warning to an alarm, linearly in the logarithm of the evidence."""
     probation_ppm: int
@@ -65,6 +68,7 @@ class Score(BaseModel):
         """All factors, in the order of the formula."""
         return (
             self.gate_ppm,
+            self.hold_ppm,
             self.integrity_ppm,
             self.probation_ppm,
             self.coverage_ppm,
@@ -79,6 +83,11 @@ class Score(BaseModel):
         product: int = math.prod(self.factors_ppm)
         return product // int(PPM ** (len(self.factors_ppm) - 1))
 
+    @property
+    def unheld_ppm(self) -> int:
+        """What the score would be without the hold."""
+        return self.model_copy(update={"hold_ppm": PPM}).total_ppm
+
 
 def is_gate_open(standing: MinerStanding, params: ScoringParams) -> bool:
     """Whether anything is paid at all; an exact violation counts even with the check off."""
@@ -86,18 +95,31 @@ def is_gate_open(standing: MinerStanding, params: ScoringParams) -> bool:
     return closure is None or (closure.reason == ALARM and not params.integrity_check)
 
 
+def is_held(standing: MinerStanding, params: ScoringParams) -> bool:
+    """Whether new pay waits for a second opinion."""
+    return standing.hold is not None and params.integrity_check
+
+
+def pay_ppm(standing: MinerStanding, score: Score) -> int:
+    """What the next weights give: the score, and what an unfounded hold kept from the last."""
+    is_open = score.gate_ppm > 0 and score.hold_ppm > 0
+    return score.total_ppm + standing.owed_ppm if is_open else 0
+
+
 def is_suspect(standing: MinerStanding, params: ScoringParams, evidence: EvidenceParams) -> bool:
     """Whether more of this miner's answers are audited: on probation, warned or caught."""
     return (
         standing.verified < params.probation_answers
         or standing.closure is not None
+        or standing.hold is not None
         or standing.log_evidence >= math.log(evidence.warn_at)
     )
 
 
 def has_passed_probation(standing: MinerStanding, params: ScoringParams) -> bool:
     """Whether users' own prompts may go to this miner."""
-    return is_gate_open(standing, params) and standing.verified >= params.probation_answers
+    is_open = is_gate_open(standing, params) and not is_held(standing, params)
+    return is_open and standing.verified >= params.probation_answers
 
 
 def release_quality_ppm(standings: Iterable[MinerStanding], params: ScoringParams) -> int:
@@ -123,6 +145,7 @@ def score_miner(
     latency, coverage = standing.latency, standing.coverage
     return Score(
         gate_ppm=PPM if is_gate_open(standing, params) else 0,
+        hold_ppm=0 if is_held(standing, params) else PPM,
         integrity_ppm=_ppm(integrity_factor(standing.log_evidence, evidence))
         if params.integrity_check
         else PPM,

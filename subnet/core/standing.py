@@ -4,6 +4,7 @@ Keyed by hotkey and release, never by uid, which is a slot that others inherit. 
 each observation, not with time: a miner that nobody asked keeps exactly what it had.
 """
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Self
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from protocol.errors import RejectionReason
 from subnet.core.audit import Traffic
+from subnet.core.gate import GateClosure, Hold, closure_after_audit, on_alarm
 from subnet.core.verification.evidence import (
     Channel,
     EvidenceParams,
@@ -23,9 +25,6 @@ from subnet.core.verification.evidence import (
     update,
     warn,
 )
-
-ALARM = "ALARM"
-"""The one reason of a closed gate that rests on numerics; every other is an exact check."""
 
 
 class _Frozen(BaseModel):
@@ -77,17 +76,6 @@ class Decayed(_Frozen):
         return (self.total + prior * prior_weight) / (self.weight + prior_weight)
 
 
-class GateClosure(_Frozen):
-    """Why a miner's gate closed."""
-
-    reason: str
-    """`ALARM`, or the stable word of the exact check that failed."""
-    detail: str
-    at_ns: int
-    clean_answers: int = 0
-    """Audited answers since then without a warning."""
-
-
 class MinerStanding(_Frozen):
     """What is known of one hotkey on one release."""
 
@@ -114,6 +102,12 @@ class MinerStanding(_Frozen):
     back_pressure: Decayed = Decayed()
     """Which recent requests met back-pressure: 1 for a refusal, 0 for an answer or a fault."""
     closure: GateClosure | None = None
+    hold: Hold | None = None
+    """Open until the second opinion came. Beside an `ALARM` closure: none came within an epoch."""
+    owed_ppm: int = 0
+    """Score that an unfounded hold kept from the last weights; the next ones pay it."""
+    contradicted: int = 0
+    """Alarms that the second engine did not share: the verifier's fault, not the miner's."""
 
     @property
     def log_evidence(self) -> float:
@@ -134,6 +128,8 @@ def moved_standing(before: MinerStanding, release_digest: str) -> MinerStanding:
         release_digest=release_digest,
         evidence=before.evidence,
         closure=before.closure,
+        hold=before.hold,
+        contradicted=before.contradicted,
     )
 
 
@@ -249,7 +245,7 @@ def after_violation(
     """The standing after a signed answer that no honest engine gives: the gate closes at once."""
     faulty = after_fault(standing, word, Blame.MINER, params)
     closure = GateClosure(reason=word, detail=detail, at_ns=at_ns)
-    return faulty.model_copy(update={"closure": closure})
+    return faulty.model_copy(update={"closure": closure, "owed_ppm": 0})
 
 
 def after_audit(
@@ -260,12 +256,15 @@ def after_audit(
     at_ns: int,
     params: StandingParams,
     evidence: EvidenceParams,
+    *,
+    has_second_opinion: bool = False,
 ) -> MinerStanding:
     """The standing after the referee recomputed one answer.
 
     `found` is `audit.readings`, None outside the calibrated envelope. `grade` is the task's
-    quality in [0, 1], None for traffic without one. An alarm closes the gate and restarts the
-    detector, so that what comes after is judged afresh.
+    quality in [0, 1], None for traffic without one. An alarm restarts the detector, so that what
+    comes after is judged afresh; it holds pay if a second opinion is to come, and closes the gate
+    if not.
     """
     if found is None:
         return standing.model_copy(
@@ -277,19 +276,19 @@ def after_audit(
         )
     state = update(standing.evidence[traffic], found, evidence)
     is_alarmed, is_warned = alarm(state, evidence), warn(state, evidence)
-    closure = _closure_after(standing.closure, is_warned)
+    closure, hold = closure_after_audit(standing.closure, is_warned=is_warned), standing.hold
     if is_alarmed:
-        odds = log_evidence(state) / 2.302585092994046
-        detail = f"{traffic.lower()} evidence 1e{odds:.1f} over {state.responses} answers"
-        closure = GateClosure(reason=ALARM, detail=detail, at_ns=at_ns)
+        raised = Hold(traffic=traffic, detail=_alarm_detail(traffic, state), at_ns=at_ns)
+        closure, hold = on_alarm(closure, hold, raised, has_second_opinion=has_second_opinion)
     if closure is not None and closure.clean_answers >= params.reinstatement_answers:
-        closure = None
+        closure, hold = None, None
         standing = standing.model_copy(update={"verified": 0})
     changes: dict[str, object] = {
         "audited": standing.audited + 1,
         "coverage": observed(standing.coverage, 1.0, 1.0, params.quality_half_life_answers),
         "evidence": {**standing.evidence, traffic: fresh_state(evidence) if is_alarmed else state},
         "closure": closure,
+        "hold": hold,
     }
     if not is_warned:
         changes["verified"] = standing.verified + 1
@@ -299,12 +298,9 @@ def after_audit(
     return standing.model_copy(update=changes)
 
 
-def _closure_after(closure: GateClosure | None, is_warned: bool) -> GateClosure | None:
-    if closure is None:
-        return None
-    return closure.model_copy(
-        update={"clean_answers": 0 if is_warned else closure.clean_answers + 1}
-    )
+def _alarm_detail(traffic: Traffic, state: EvidenceState) -> str:
+    odds = log_evidence(state) / math.log(10)
+    return f"{traffic.lower()} evidence 1e{odds:.1f} over {state.responses} answers"
 
 
 def _counted(faults: Mapping[str, int], word: str) -> dict[str, int]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
-from subnet.ports import EpochRecord
+from subnet.core.history import EpochRecord
 
 
 class EpochTotals(BaseModel):

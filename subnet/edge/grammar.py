@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import xgrammar
 from transformers import AutoTokenizer
@@ -81,14 +82,10 @@ class Grammars:
     ) -> tuple[torch.Tensor, int | None]:
         masks = xgrammar.allocate_token_bitmask(len(token_ids), self._vocab_size)
         self.walk(structure).fill_all(token_ids, masks)
-        ids = np.array(token_ids, np.int64)
-        is_known = (ids >= 0) & (ids < self._vocab_size)
-        known = np.where(is_known, ids, 0)
-        words = masks.numpy().view(np.uint32)[np.arange(len(ids)), known // 32]
-        is_allowed = (words >> (known % 32).astype(np.uint32) & 1).astype(bool) & is_known
-        if is_allowed.all():
+        allowed = is_allowed(masks, np.array(token_ids, np.int64)[:, None])[:, 0]
+        if allowed.all():
             return masks, None
-        refused = int(np.argmin(is_allowed))
+        refused = int(np.argmin(allowed))
         masks[refused + 1 :] = ALL_ALLOWED
         return masks, refused
 
@@ -152,6 +149,16 @@ def release_grammars(release: Release, folder: Path) -> Grammars | None:
             f"the release pins {release.grammar}, this machine has {installed}; run `make setup`"
         )
     return grammars_of(folder, release.vocab_size, tuple(sorted(release.stop_token_ids)))
+
+
+def is_allowed(masks: torch.Tensor, token_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether row by row `masks` [n, words] allow `token_ids` [n, k]; those they lack, never."""
+    words = masks.numpy().view(np.uint32)
+    is_known = (token_ids >= 0) & (token_ids < 32 * words.shape[1])
+    known = np.where(is_known, token_ids, 0)
+    bits = np.take_along_axis(words, known // 32, axis=1) >> (known % 32).astype(np.uint32) & 1
+    found: npt.NDArray[np.bool_] = bits.astype(bool) & is_known
+    return found
 
 
 def mask_logits(logits: torch.Tensor, masks: torch.Tensor) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.sqlite import insert
 from subnet.core.audit import Traffic
 from subnet.core.audited import KeptAnswer
 from subnet.core.bundle import AnswerEvidence, EvidenceRules
+from subnet.core.second_opinion import AlarmWindow
 from subnet.core.verification.evidence import EvidenceState
 from subnet.edge.validator_schema import EVIDENCE_RULES, KEPT
 
@@ -111,6 +112,30 @@ def kept_windows(db: sa.Connection, miner_hotkey: str) -> list[KeptWindow]:
         )
         for rows in sorted(windows.values(), key=lambda rows: rows[-1].sequence)
     ]
+
+
+def alarm_window(db: sa.Connection, miner_hotkey: str, release_digest: str) -> AlarmWindow | None:
+    """The window that led to a hotkey's last alarm, words included; None if it is not there."""
+    query = (
+        sa.select(KEPT.c.traffic, KEPT.c.body, EVIDENCE_RULES.c.body.label("rules"))
+        .join(EVIDENCE_RULES, EVIDENCE_RULES.c.digest == KEPT.c.rules_digest)
+        .where(KEPT.c.miner_hotkey == miner_hotkey, KEPT.c.led_to_alarm)
+        .where(KEPT.c.release_digest == release_digest)
+        .order_by(KEPT.c.sequence)
+    )
+    rows = db.execute(query).all()
+    if not rows:
+        return None
+    return AlarmWindow(
+        traffic=Traffic(rows[0].traffic),
+        rules=EvidenceRules.model_validate_json(rows[0].rules),
+        answers=tuple(AnswerEvidence.model_validate_json(row.body) for row in rows),
+    )
+
+
+def drop_alarm_window(db: sa.Connection, miner_hotkey: str) -> None:
+    """Forget what led to a hotkey's last alarm."""
+    db.execute(KEPT.delete().where(KEPT.c.miner_hotkey == miner_hotkey, KEPT.c.led_to_alarm))
 
 
 def _answer(row: Any) -> AnswerEvidence:

@@ -8,9 +8,9 @@ from typing import Any
 from protocol.inference import InferenceRequest, InferenceResponse
 from protocol.structure import Structure
 from subnet.core.audit import Traffic
-from subnet.core.audited import PendingAudit, SignedAnswer
+from subnet.core.audited import AuditRecord, PendingAudit, SignedAnswer
+from subnet.core.history import EpochIncome, EpochRecord, UserPrompt
 from subnet.core.verification.claim import Claim
-from subnet.ports import AuditRecord, EpochIncome, EpochRecord, UserPrompt
 
 
 def fields(row: PendingAudit | Claim | UserPrompt | AuditRecord) -> dict[str, Any]:

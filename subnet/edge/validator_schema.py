@@ -85,3 +85,10 @@ EVIDENCE_RULES = sa.Table(
     sa.Column("digest", sa.String, primary_key=True),
     sa.Column("body", sa.String, nullable=False),
 )
+OPINIONS = sa.Table(
+    "second_opinions",
+    META,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("verdict", sa.String, nullable=False),
+    sa.Column("body", sa.String, nullable=False),
+)

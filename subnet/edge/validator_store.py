@@ -5,11 +5,9 @@ synchronous=NORMAL: a killed process loses no commit; only a power cut may undo 
 costs a few observations, and a flush a commit would stall the loop that times the answers.
 """
 
-import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -18,17 +16,29 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy.dialects.sqlite import insert
 
 from subnet.config import ConfigError
-from subnet.core.audited import KeptAnswer, PendingAudit
+from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
 from subnet.core.bundle import EvidenceRules
 from subnet.core.draws import period_secret
+from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.scoring import ScoringParams
+from subnet.core.second_opinion import AlarmWindow, OpinionRecord, Verdict
 from subnet.core.standing import MinerStanding
 from subnet.core.verification.evidence import EvidenceParams
+from subnet.edge import epoch_rows
 from subnet.edge.epoch_history import EpochTotals, total_of
-from subnet.edge.kept_rows import KeptLimits, KeptWindow, keep, kept_windows, save_rules
-from subnet.edge.validator_rows import counts_of, epoch_of, fields, pending_of, pending_row
+from subnet.edge.fact_rows import fact, increment, save_fact
+from subnet.edge.kept_rows import (
+    KeptLimits,
+    KeptWindow,
+    alarm_window,
+    drop_alarm_window,
+    keep,
+    kept_windows,
+    save_rules,
+)
+from subnet.edge.opinion_rows import opinions, save_opinion
+from subnet.edge.validator_rows import counts_of, fields, pending_of, pending_row
 from subnet.edge.validator_schema import (
-    EPOCHS,
     FACTS,
     META,
     PENDING,
@@ -36,9 +46,8 @@ from subnet.edge.validator_schema import (
     RECORDS,
     STANDINGS,
 )
-from subnet.ports import AuditRecord, EpochRecord, UserPrompt
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 AUDIT_RECORDS_MAX: Final = 10_000
 """Records kept; older ones are dropped with each batch."""
 EPOCHS_MAX: Final = 1000
@@ -89,12 +98,12 @@ class StateReader:
     def epochs(self) -> list[EpochRecord]:
         """The latest, in order."""
         with self._begin() as db:
-            return _epochs(db)
+            return epoch_rows.epochs(db)
 
     def epoch_totals(self) -> EpochTotals:
         """Over all epochs, those that are no longer kept included."""
         with self._begin() as db:
-            return total_of(_epochs(db), _dropped_totals(db))
+            return total_of(epoch_rows.epochs(db), epoch_rows.dropped_totals(db))
 
     def prompts(self) -> list[UserPrompt]:
         """In order of arrival."""
@@ -111,17 +120,27 @@ class StateReader:
     def identity(self, name: str) -> str:
         """Whose memory it is, by the word that its validator gave for `name`."""
         with self._begin() as db:
-            return _fact(db, name)
+            return fact(db, name)
 
     def kept_windows(self, miner_hotkey: str) -> list[KeptWindow]:
         """The answers that a hotkey's evidence rests on, the latest window last."""
         with self._begin() as db:
             return kept_windows(db, miner_hotkey)
 
+    def alarm_window(self, miner_hotkey: str, release_digest: str) -> AlarmWindow | None:
+        """The answers that a hotkey's last alarm rests on; None if they are not there any more."""
+        with self._begin() as db:
+            return alarm_window(db, miner_hotkey, release_digest)
+
+    def contradictions(self) -> list[OpinionRecord]:
+        """Alarms that the second engine did not share, in order."""
+        with self._begin() as db:
+            return opinions(db, Verdict.CONTRADICTED)
+
     def revealed_secrets(self, periods: Collection[int]) -> dict[int, bytes]:
         """The secrets of those of `periods` that are over."""
         with self._begin() as db:
-            master, current = bytes.fromhex(_fact(db, "master_secret")), int(_fact(db, "period"))
+            master, current = bytes.fromhex(fact(db, "master_secret")), int(fact(db, "period"))
         return {period: period_secret(master, period) for period in periods if period < current}
 
     @contextmanager
@@ -166,8 +185,8 @@ class SqliteValidatorStore(StateReader):
             path.chmod(0o600)
             with self._begin() as db:
                 self._migrate(db, identity, new_secret)
-                self._master_secret = bytes.fromhex(_fact(db, "master_secret"))
-                self._period = int(_fact(db, "period"))
+                self._master_secret = bytes.fromhex(fact(db, "master_secret"))
+                self._period = int(fact(db, "period"))
         except (OSError, sa.exc.DBAPIError) as error:
             word = getattr(error, "orig", None) or error
             raise ConfigError(f"cannot use the state file {path}: {word}") from error
@@ -180,7 +199,7 @@ class SqliteValidatorStore(StateReader):
     def save_rules(self, rules: Rules) -> None:
         """Leave word of the parameters in use."""
         with self._begin() as db:
-            _save_fact(db, "rules", rules.model_dump_json())
+            save_fact(db, "rules", rules.model_dump_json())
 
     def save_evidence_rules(self, rules: EvidenceRules, limits: KeptLimits) -> None:
         """What the evidence kept from now on rests on; to be said before the first audit."""
@@ -194,7 +213,7 @@ class SqliteValidatorStore(StateReader):
         """
         if not self._counters:
             with self._begin() as db:
-                end = _increment(db, "counter", COUNTERS_AT_ONCE)
+                end = increment(db, "counter", COUNTERS_AT_ONCE)
             self._counters = range(end - COUNTERS_AT_ONCE, end)
         first, self._counters = self._counters[0], self._counters[1:]
         return first
@@ -206,7 +225,7 @@ class SqliteValidatorStore(StateReader):
     def open_next_period(self) -> int:
         """Move on to the next period, and return it."""
         with self._begin() as db:
-            self._period = _increment(db, "period", 1)
+            self._period = increment(db, "period", 1)
         return self._period
 
     def save_answer(
@@ -269,16 +288,26 @@ class SqliteValidatorStore(StateReader):
                 assert self._evidence is not None, "evidence without its rules"
                 keep(db, kept, *self._evidence)
 
-    def save_epoch(self, record: EpochRecord) -> None:
-        """Insert, or replace the record of the same epoch block."""
-        row = {"epoch_block": record.epoch_block, "body": json.dumps(asdict(record))}
+    def save_opinion(self, standing: MinerStanding, record: OpinionRecord) -> None:
+        """A second opinion decided; the transcripts of a contradicted alarm go."""
         with self._begin() as db:
-            db.execute(
-                insert(EPOCHS)
-                .values(**row)
-                .on_conflict_do_update(index_elements=["epoch_block"], set_={"body": row["body"]})
-            )
-            _drop_old_epochs(db)
+            _save_standing(db, standing)
+            save_opinion(db, record)
+            if record.verdict is Verdict.CONTRADICTED:
+                drop_alarm_window(db, record.miner_hotkey)
+
+    def save_epoch(self, record: EpochRecord, standings: Sequence[MinerStanding] = ()) -> None:
+        """Insert, or replace the record of the same epoch block; with standings that it changed."""
+        with self._begin() as db:
+            epoch_rows.save_epoch(db, record, EPOCHS_MAX)
+            for standing in standings:
+                _save_standing(db, standing)
+
+    def save_standings(self, standings: Sequence[MinerStanding]) -> None:
+        """Replace the latest of their hotkeys and releases."""
+        with self._begin() as db:
+            for standing in standings:
+                _save_standing(db, standing)
 
     def add_prompts(self, texts: Sequence[str], *, has_consent: bool = False) -> None:
         """Users' own prompts, to be answered once a miner has passed probation.
@@ -310,9 +339,9 @@ class SqliteValidatorStore(StateReader):
             [{"name": name, "value": value} for name, value in facts.items()],
         )
         for name, value in identity.items():
-            if _fact(db, name) != value:
+            if fact(db, name) != value:
                 raise ConfigError(
-                    f"the state file {self._path} belongs to {name} {_fact(db, name)}, not {value};"
+                    f"the state file {self._path} belongs to {name} {fact(db, name)}, not {value};"
                     " name another with --state"
                 )
 
@@ -337,46 +366,6 @@ def _engine(database: str) -> sa.Engine:
         connection.execute("PRAGMA synchronous=NORMAL")
 
     return engine
-
-
-def _fact(db: sa.Connection, name: str) -> str:
-    return str(db.execute(sa.select(FACTS.c.value).where(FACTS.c.name == name)).scalar_one())
-
-
-def _save_fact(db: sa.Connection, name: str, value: str) -> None:
-    db.execute(
-        insert(FACTS)
-        .values(name=name, value=value)
-        .on_conflict_do_update(index_elements=["name"], set_={"value": value})
-    )
-
-
-def _epochs(db: sa.Connection) -> list[EpochRecord]:
-    bodies = db.execute(sa.select(EPOCHS.c.body).order_by(EPOCHS.c.epoch_block))
-    return [epoch_of(json.loads(body)) for body in bodies.scalars()]
-
-
-def _dropped_totals(db: sa.Connection) -> EpochTotals:
-    query = sa.select(FACTS.c.value).where(FACTS.c.name == "dropped_epochs")
-    body = db.execute(query).scalar()
-    return EpochTotals() if body is None else EpochTotals.model_validate_json(body)
-
-
-def _drop_old_epochs(db: sa.Connection) -> None:
-    """Fold the oldest records above EPOCHS_MAX into the totals of the dropped ones."""
-    kept = int(db.execute(sa.select(sa.func.count()).select_from(EPOCHS)).scalar_one())
-    if kept <= EPOCHS_MAX:
-        return
-    old = _epochs(db)[: kept - EPOCHS_MAX]
-    _save_fact(db, "dropped_epochs", total_of(old, _dropped_totals(db)).model_dump_json())
-    db.execute(EPOCHS.delete().where(EPOCHS.c.epoch_block <= old[-1].epoch_block))
-
-
-def _increment(db: sa.Connection, name: str, step: int) -> int:
-    """Add to a numeric fact; its new value."""
-    higher = sa.cast(sa.cast(FACTS.c.value, sa.Integer) + step, sa.String)
-    statement = FACTS.update().where(FACTS.c.name == name).values(value=higher)
-    return int(db.execute(statement.returning(FACTS.c.value)).scalar_one())
 
 
 def _save_standing(db: sa.Connection, standing: MinerStanding) -> None:

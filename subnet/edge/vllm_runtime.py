@@ -75,19 +75,19 @@ def runtime_name() -> str:
     return f"vllm-{version}-{'cpu' if is_cpu_build() else 'cuda'}"
 
 
-def set_engine_environment(arguments: Mapping[str, Any]) -> None:
+def set_engine_environment(arguments: Mapping[str, Any], threads: int | None = None) -> None:
     """Set what vLLM, torch and their libraries read from the environment; the operator's wins.
 
     Only what is imported afterwards sees it: torch takes its thread count when loaded.
-    `arguments` as in `start_vllm`. Raises ConfigError if the model is to be compiled without a
-    compiler.
+    `arguments` as in `start_vllm`; `threads` of a CPU, all but one unless said. Raises
+    ConfigError if the model is to be compiled without a compiler.
     """
     os.environ.update(_FIXED_ENVIRONMENT)
     os.environ[_RUNNER] = "1" if uses_native_seeds() else "0"
     defaults = dict(_QUIET_ENVIRONMENT)
     if is_cpu_build():
         defaults |= _CPU_ENVIRONMENT
-        defaults["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) - 1))
+        defaults["OMP_NUM_THREADS"] = str(threads or max(1, (os.cpu_count() or 1) - 1))
         if arguments.get("enforce_eager"):
             defaults |= _EAGER_CPU_ENVIRONMENT
         elif shutil.which(os.environ.get("CXX", "g++")) is None:

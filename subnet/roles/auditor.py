@@ -8,7 +8,6 @@ referee that does not recognise known-honest and known-tampered answers of its o
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from subnet.config import Settings
@@ -20,8 +19,9 @@ from subnet.core.audit import (
     is_referee_sound,
     readings,
 )
-from subnet.core.audited import KeptAnswer, PendingAudit
+from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
 from subnet.core.benchmark import grade
+from subnet.core.canary import Canary
 from subnet.core.draws import draw_task, period_secret
 from subnet.core.scoring import is_suspect
 from subnet.core.standing import MinerStanding, after_audit
@@ -29,7 +29,7 @@ from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.evidence import Channel, Readings
 from subnet.core.verification.verdict import step
-from subnet.ports import AuditRecord, Chain, Clock, Referee, Tokenizer, ValidatorStore
+from subnet.ports import Chain, Clock, Referee, Tokenizer, ValidatorStore
 from subnet.roles.book import StandingBook
 from subnet.roles.evidence import DrawnAnswer, draw_of, kept_answer
 
@@ -40,14 +40,6 @@ _log = logging.getLogger(__name__)
 
 class RefereeUnsoundError(Exception):
     """The referee failed its self-test: the verifier is at fault, not the miners."""
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """Answers of which the truth is known."""
-
-    honest: tuple[Claim, ...]
-    tampered: tuple[Claim, ...]
 
 
 class Auditor:
@@ -87,11 +79,11 @@ class Auditor:
 
     async def audit_once(self) -> int:
         """One batch; how many answers wait no longer."""
+        if self._audits_until_canary <= 0:
+            await self.test_referee()
         waiting = self._store.pending_audits(self._settings.validator.audit_batch_answers_max)
         if not waiting:
             return 0
-        if self._audits_until_canary <= 0:
-            await self.test_referee()
         drawn, passed_over = await self._draw(waiting)
         if drawn or passed_over:
             scores = await self._score([one.pending.claim for one in drawn])
@@ -167,6 +159,7 @@ class Auditor:
         changed: dict[str, MinerStanding] = {}
         records: list[AuditRecord] = []
         kept: list[KeptAnswer] = []
+        is_raised = False
         now_ns = self._clock.now_ns()
         for one, score in zip(drawn, scores, strict=True):
             pending = one.pending
@@ -182,12 +175,15 @@ class Auditor:
                 now_ns,
                 self._settings.standing,
                 self._settings.evidence,
+                has_second_opinion=self._settings.validator.second_opinion != "none",
             )
             changed[hotkey] = after
+            is_raised |= after.hold is not None and before.hold is None
             if found is not None:
                 state = before.evidence[pending.traffic]
                 after_it = step(state, found, self._settings.evidence)
-                kept.append(kept_answer(one, score, found, state, after_it, now_ns))
+                if not after_it.is_alarmed or _is_news(before):
+                    kept.append(kept_answer(one, score, found, state, after_it, now_ns))
             records.append(
                 AuditRecord(
                     request_id=pending.request_id,
@@ -199,10 +195,12 @@ class Auditor:
                     grade=quality,
                 )
             )
-            _say_if_gate_moved(before, after)
+            _say_what_moved(before, after)
         done = [*(one.pending.request_id for one in drawn), *passed_over]
         self._store.save_audits(list(changed.values()), done, records, kept)
         self._book.put(changed.values())
+        if is_raised:
+            self._audits_until_canary = 0
 
     def _readings(self, pending: PendingAudit, score: ClaimScore) -> Readings | None:
         """None if the table covers not this request, or not these two machines."""
@@ -226,8 +224,18 @@ class Auditor:
         return task.family, grade(task, text)
 
 
-def _say_if_gate_moved(before: MinerStanding, after: MinerStanding) -> None:
+def _is_news(before: MinerStanding) -> bool:
+    """Whether an alarm decides or asks anything: beside an open question or behind a closed gate
+    its transcripts must not take the place of those that the question or the verdict is about."""
+    return before.closure is None and before.hold is None
+
+
+def _say_what_moved(before: MinerStanding, after: MinerStanding) -> None:
     if after.closure is not None and before.closure is None:
         _log.warning("gate closed for %s: %s", after.hotkey, after.closure.detail)
     if after.closure is None and before.closure is not None:
         _log.info("gate open again for %s, on probation", after.hotkey)
+    if after.hold is not None and before.hold is None:
+        _log.warning(
+            "new pay held for %s until a second opinion: %s", after.hotkey, after.hold.detail
+        )

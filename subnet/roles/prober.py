@@ -27,6 +27,7 @@ from subnet.core.draws import (
     request_id,
     request_nonce,
 )
+from subnet.core.history import UserPrompt
 from subnet.core.scoring import (
     has_passed_probation,
     latency_factor,
@@ -42,16 +43,7 @@ from subnet.core.standing import (
 )
 from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
-from subnet.ports import (
-    Clock,
-    Exchange,
-    Fault,
-    Grammars,
-    MinerClient,
-    Tokenizer,
-    UserPrompt,
-    ValidatorStore,
-)
+from subnet.ports import Clock, Exchange, Fault, Grammars, MinerClient, Tokenizer, ValidatorStore
 from subnet.roles.book import StandingBook
 from subnet.roles.roster import Peer, Roster
 

@@ -14,9 +14,12 @@ import rfc8785
 from subnet.config import Settings
 from subnet.core.audit import PPM
 from subnet.core.draws import FIRST_PERIOD, anchor_of
-from subnet.core.scoring import Score, release_quality_ppm, score_miner
+from subnet.core.history import EpochIncome, EpochRecord
+from subnet.core.scoring import Score, pay_ppm, release_quality_ppm, score_miner
+from subnet.core.second_opinion import after_term, after_weights
+from subnet.core.standing import MinerStanding
 from subnet.core.weights import version_key, weights_from_scores
-from subnet.ports import Chain, EpochIncome, EpochRecord, Metagraph, ValidatorStore
+from subnet.ports import Chain, Clock, Metagraph, ValidatorStore
 from subnet.roles.book import StandingBook
 
 RULE_SECTIONS = ("draws", "audit", "evidence", "standing", "scoring")
@@ -40,12 +43,14 @@ class WeightSetter:
         chain: Chain,
         store: ValidatorStore,
         book: StandingBook,
+        clock: Clock,
         own_hotkey: str,
         settings: Settings,
     ) -> None:
         self._chain = chain
         self._store = store
         self._book = book
+        self._clock = clock
         self._own_hotkey = own_hotkey
         self._settings = settings
         self._rules_digest = rules_digest(settings)
@@ -96,13 +101,16 @@ class WeightSetter:
         record = self._due_for
         assert record is not None, "weights are due after an epoch"
         metagraph = await self._chain.metagraph()
+        self._end_terms()
         scored = self.scores()
-        scores = {hotkey: score.total_ppm for hotkey, score in scored.items()}
+        made_from = {one.hotkey: one for one in self._book.known()}
+        scores = {hotkey: pay_ppm(made_from[hotkey], score) for hotkey, score in scored.items()}
         weights = self._weights(metagraph, scores)
         if weights:
             key = version_key(self._settings.validator.rules_version, self._rules_digest)
             await self._chain.set_weights(weights, key)
             block = metagraph.block
+            moved = self._moved_by_weights(made_from, scored)
             self._store.save_epoch(
                 replace(
                     record,
@@ -110,12 +118,11 @@ class WeightSetter:
                     version_key=key,
                     weights=weights,
                     scores_ppm=scores,
-                    is_settled=all(
-                        score.gate_ppm == 0 or score.probation_ppm == PPM
-                        for score in scored.values()
-                    ),
-                )
+                    is_settled=all(_is_settled(score) for score in scored.values()),
+                ),
+                moved,
             )
+            self._book.put(moved)
             self._submissions += 1
             _log.info("weights of block %d accepted: %s", block, _shares(weights))
         else:
@@ -123,6 +130,36 @@ class WeightSetter:
         self._due_for = None
         self._store.open_next_period()
         self._is_anchor_due = True
+
+    def _end_terms(self) -> None:
+        """Close the gates whose second opinion did not come within an epoch."""
+        now_ns = self._clock.now_ns()
+        over = [
+            after
+            for before in self._book.known()
+            if (after := after_term(before, now_ns)) is not before
+        ]
+        for standing in over:
+            assert standing.closure is not None, "the end of a term closes the gate"
+            _log.warning("gate closed for %s: %s", standing.hotkey, standing.closure.detail)
+        if over:
+            self._store.save_standings(over)
+            self._book.put(over)
+
+    def _moved_by_weights(
+        self, made_from: Mapping[str, MinerStanding], scored: Mapping[str, Score]
+    ) -> list[MinerStanding]:
+        """What the accepted weights withheld or made good, on the standings as they are now."""
+        moved: list[MinerStanding] = []
+        for hotkey, score in scored.items():
+            is_held = score.gate_ppm > 0 and score.hold_ppm == 0
+            is_paid = score.gate_ppm > 0 and score.hold_ppm > 0
+            withheld_ppm = score.unheld_ppm if is_held else None
+            owed_ppm = made_from[hotkey].owed_ppm if is_paid else 0
+            if withheld_ppm is not None or owed_ppm:
+                now = self._book.standing(hotkey)
+                moved.append(after_weights(now, withheld_ppm, owed_ppm))
+        return moved
 
     def scores(self) -> dict[str, Score]:
         """The score of every known miner by hotkey."""
@@ -163,6 +200,11 @@ class WeightSetter:
         await self._chain.wait_for_block(await self._chain.block_number() + 1)
         self._store.open_next_period()
         self._is_anchor_due = True
+
+
+def _is_settled(score: Score) -> bool:
+    """Whether nothing about a miner is still to be decided."""
+    return score.gate_ppm == 0 or (score.hold_ppm == PPM and score.probation_ppm == PPM)
 
 
 def _shares(weights: Mapping[int, int]) -> str:

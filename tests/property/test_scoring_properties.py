@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subnet.core.audit import PPM, Traffic
+from subnet.core.gate import GateClosure
 from subnet.core.scoring import (
     ScoringParams,
     integrity_factor,
@@ -14,7 +15,6 @@ from subnet.core.scoring import (
 )
 from subnet.core.standing import (
     Blame,
-    GateClosure,
     StandingParams,
     after_answer,
     after_audit,

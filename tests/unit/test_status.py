@@ -12,8 +12,8 @@ from subnet.cli.status import (
     read_status,
     status_table,
 )
+from subnet.core.history import EpochIncome, EpochRecord
 from subnet.edge.epoch_history import EpochTotals, total_of
-from subnet.ports import EpochIncome, EpochRecord
 from tests.validator_support import FakeChain, FakeMiner, miner_hotkey, run_virtual
 
 MINER = MinerStatus(

@@ -110,6 +110,8 @@ class EvidenceParams(BaseModel):
     """Bets on whole answers, in the LOGPROB channel: token and answer are one there."""
     alarm_at: Annotated[float, Field(gt=1)] = 1e8
     """c: the average number of honest responses before a false alarm is at least this."""
+    confirm_slack: Annotated[float, Field(ge=1)] = 100.0
+    """How much weaker than `alarm_at` the second engine's evidence may be and still confirm."""
     token_evidence_max: Annotated[float, Field(gt=1)] = 1e3
     response_evidence_max: Annotated[float, Field(gt=1)] = 1e5
     """Below `alarm_at`, so that one answer, however odd, cannot convict; two can."""
@@ -136,6 +138,11 @@ class EvidenceParams(BaseModel):
     def warn_at(self) -> float:
         """Where the audit rate goes up: the square root of `alarm_at`."""
         return math.sqrt(self.alarm_at)
+
+    @property
+    def confirm_at(self) -> float:
+        """Where a second engine's evidence confirms an alarm; one answer alone cannot."""
+        return max(self.alarm_at / self.confirm_slack, self.response_evidence_max)
 
 
 class EvidenceState(BaseModel):

@@ -11,13 +11,16 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 pytest.importorskip("vllm")
 
+from protocol.structure import Structure  # noqa: E402
 from subnet.core.verification.calibration import CalibrationTable  # noqa: E402
 from subnet.core.verification.claim import Claim, ClaimScore  # noqa: E402
 from subnet.core.verification.margin import MARGIN_CAP_LOGITS  # noqa: E402
-from subnet.edge.release_files import load_release_files  # noqa: E402
+from subnet.edge.grammar import release_grammars  # noqa: E402
+from subnet.edge.release_files import load_release, load_release_files  # noqa: E402
 from subnet.edge.torch_referee import TorchReferee  # noqa: E402
 from subnet.edge.vllm_referee import VllmReferee  # noqa: E402
 from subnet.edge.vllm_runtime import runtime_name  # noqa: E402
+from subnet.lab.sampler import Job, generate, load_model  # noqa: E402
 
 TINY = Path(__file__).parents[3] / "assets" / "tiny"
 TABLE = CalibrationTable.model_validate_json((TINY / "calibration.json").read_bytes())
@@ -49,7 +52,9 @@ def referee(files, honest):
 
 @pytest.fixture(scope="module")
 def other():
-    return TorchReferee(TINY, dtype="bfloat16", slack_logits=TABLE.slack_logits)
+    grammars = release_grammars(load_release(str(TINY)), TINY)
+    slack = TABLE.slack_logits
+    return TorchReferee(TINY, dtype="bfloat16", slack_logits=slack, grammars=grammars)
 
 
 def unanswered(number, prompt_tokens, vocab_size):
@@ -96,6 +101,25 @@ def test_both_referees_see_a_foreign_seed_alike(referee, other, honest):
     assert (np.abs(ours - theirs) < 0.1).mean() > 0.98
 
 
+def test_both_referees_replay_the_masks_of_a_structured_answer(referee, other, files):
+    vote = Structure(kind="regex", text="(yes|no|perhaps)!{3,9}")
+    prompt = tuple(range(40, 60))
+    ((ids, logprobs),) = generate(
+        [load_model(TINY, "bfloat16")],
+        [Job(prompt, len(prompt), 1000, 1000, 64, TOKENS, 77, structure=vote)],
+        files.release.stop_token_ids,
+        grammars=release_grammars(files.release, TINY),
+    )
+    bound = Claim(prompt, ids, 1000, 1000, 64, 77, logprobs, "stop", vote)
+    loose = replace(bound, structure=None)
+    bent = replace(bound, output_token_ids=(999, *ids[1:]))
+    for each in (referee, other):
+        scores = each.score([bound, loose, bent])
+        assert max(scores[0].margins) < 0.1
+        assert max(scores[1].margins) > 1
+        assert scores[2].margins[0] == MARGIN_CAP_LOGITS
+
+
 def test_order_is_kept_and_an_empty_answer_has_an_empty_score(referee, honest):
     short = replace(honest[1], output_token_ids=honest[1].output_token_ids[:3], logprobs=None)
     empty = replace(honest[0], output_token_ids=(), logprobs=())
@@ -117,3 +141,15 @@ def test_an_answer_that_fills_the_context_is_scored_in_full(referee, other, file
     (score,) = referee.score([claim])
     assert len(score.margins) == 1
     assert max(score.margins) < 0.1
+
+
+def test_what_it_answers_itself_is_honest_to_both_and_tampered_is_not(referee, other, files):
+    asked = [unanswered(n, 3 + 4 * n, files.release.vocab_size) for n in range(4)]
+    made = referee.continued(asked, TOKENS)
+    assert [len(claim.output_token_ids) for claim in made] == [TOKENS] * 4
+    tampered = [replace(claim, seed=claim.seed + 4) for claim in made if claim.temperature_milli]
+    for judge in (referee, other):
+        margins = np.concatenate([score.margins for score in judge.score(made)])
+        assert margins.max() < TABLE.edges_logits[-1]
+        off = np.concatenate([score.margins for score in judge.score(tampered)])
+        assert (off > TABLE.edges_logits[-1]).mean() > 0.3

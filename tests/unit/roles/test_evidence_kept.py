@@ -8,8 +8,8 @@ from subnet.cli.evidence import export_bundle
 from subnet.cli.exits import UsageError
 from subnet.core.audit import PPM, Traffic
 from subnet.core.bundle import DELAY_US
+from subnet.core.gate import ALARM
 from subnet.core.reverify import ExpectedRules, Verdict, reverify
-from subnet.core.standing import ALARM
 from tests.evidence_support import MINER, audited, make_pending
 from tests.validator_support import (
     ENVIRONMENT,

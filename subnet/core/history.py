@@ -1,0 +1,44 @@
+"""epochs, prompts -> HISTORY: what a validator remembers of what was asked and what was paid."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class UserPrompt:
+    """A user's own prompt and, once a miner gave one, its answer."""
+
+    prompt_id: int
+    text: str
+    answer: str | None = None
+    answered_by: str | None = None
+    request_id: str | None = None
+    has_consent: bool = False
+    """Whether prompt and answer may be shown to others as evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochIncome:
+    """What one epoch paid to one neuron, read back from the chain."""
+
+    hotkey: str
+    incentive: float
+    emission_rao: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """One epoch as this validator lived it."""
+
+    epoch_block: int
+    """When consensus ran."""
+    incomes: tuple[EpochIncome, ...]
+    submitted_block: int | None = None
+    """The block whose metagraph our weights rest on; None if the chain did not accept any."""
+    version_key: int = 0
+    weights: Mapping[int, int] = field(default_factory=dict)
+    """Shares by uid."""
+    scores_ppm: Mapping[str, int] = field(default_factory=dict)
+    """Scores by hotkey that the weights came from."""
+    is_settled: bool = False
+    """Whether no miner with an open gate was on probation when the weights were computed."""
