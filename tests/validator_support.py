@@ -272,7 +272,7 @@ class FakeSecondEngine:
         self.seconds = 1.0
         self.problem: str | None = None
         self.breaks_on: set[int] = set()
-        """Prompt tokens that crash it."""
+        """Seeds of the answers that crash it."""
         self.asked: list[list[Claim]] = []
 
     async def score(self, claims: Sequence[Claim], slack_logits: float) -> SecondScores:
@@ -280,7 +280,7 @@ class FakeSecondEngine:
         await asyncio.sleep(self.seconds)
         if self.problem is not None:
             raise OpinionUnavailableError(self.problem)
-        if any(self.breaks_on & set(claim.prompt_token_ids) for claim in claims):
+        if any(claim.seed in self.breaks_on for claim in claims):
             raise OpinionUnavailableError("scripted: this transcript breaks it")
         canary = make_canary()
         return SecondScores(

@@ -12,6 +12,7 @@ from subnet.core.reverify import reverify
 from subnet.core.second_opinion import Verdict
 from subnet.edge.kept_rows import drop_alarm_window
 from subnet.edge.validator_store import open_for_reading
+from subnet.roles.auditor import RefereeUnsoundError
 from tests.validator_support import (
     TEMPO,
     FakeMiner,
@@ -114,6 +115,7 @@ def test_a_cheat_is_held_then_confirmed_and_its_evidence_is_kept(live):
     assert bundle.has_alarm
     outcome = reverify(bundle, lambda *_: True, HashReferee().score)
     assert outcome.verdict is BundleVerdict.CONFIRMED, outcome.reason
+    assert bundle.answers[-1].audited_at_us * 1000 == held.hold.at_ns, "it is of that alarm"
 
 
 def test_an_alarm_of_a_broken_referee_is_contradicted_and_costs_the_miner_nothing(live):
@@ -143,13 +145,26 @@ def test_the_operator_is_told_that_his_engines_disagree(live, tmp_path, caplog):
 
 def test_pay_held_over_an_epoch_comes_with_the_next_weights(live):
     async def slow(subnet):
+        save_epoch = subnet.store.save_epoch
+
+        def watched(record, standings=()):
+            save_epoch(record, standings)
+            saved.extend(one for one in subnet.store.standings() if one.hotkey == SUSPECT)
+
+        subnet.store.save_epoch = watched
         subnet.second_engine.seconds = 1.5 * TEMPO
         await break_once(subnet)
 
+    saved = []
     subnet = live("honest", slow, epochs=7)
     assert suspect_of(subnet).contradicted == 1
     pay = pay_beside_the_honest(subnet)
     assert pay[1:] == pytest.approx([1, 0, 2, 1, 1, 1], abs=0.1), "twice after none"
+    withheld = [one for one in saved if one.hold and one.hold.withheld_ppm]
+    assert withheld, "saved with the weights that went without it"
+    assert {one.hotkey: one for one in subnet.store.standings()} == {
+        one.hotkey: one for one in subnet.book.known()
+    }
 
 
 def test_without_an_opinion_the_gate_closes_after_an_epoch_on_the_first_engines_word(live):
@@ -245,25 +260,40 @@ def test_a_validator_killed_between_alarm_and_opinion_neither_forgets_nor_punish
     assert len(second.second_engine.asked[0]) > 1, "asked about the transcripts of the first run"
 
 
-def test_transcripts_that_break_the_engine_keep_nobody_else_waiting(live):
+@pytest.mark.parametrize("poisoned", [0, 1])
+def test_transcripts_that_break_the_engine_keep_nobody_else_waiting(live, poisoned):
     async def poison(subnet):
-        infer = subnet.client.infer
-
-        async def answer(endpoint, request):
-            if endpoint.hotkey == SUSPECT:
-                subnet.second_engine.breaks_on.add(poison_token)
-                request = request.model_copy(
-                    update={"prompt_token_ids": (poison_token, *request.prompt_token_ids[1:])}
-                )
-            return await infer(endpoint, request)
-
-        poison_token = 99
-        subnet.client.infer = answer
+        subnet.second_engine.problem = "scripted: loading"
         subnet.miners[0].behaviour = "foreign seed"
+        await until(lambda: all(subnet.book.standing(one).hold for one in (HONEST, SUSPECT)))
+        for miner in subnet.miners:
+            miner.behaviour = "full"  # A later alarm would change the order of the questions.
+        await asyncio.sleep(5)
+        order.extend(sorted(subnet.miners, key=lambda one: alarmed_at(subnet, one)))
+        subnet.second_engine.breaks_on = order[poisoned].seeds
+        subnet.second_engine.problem = None
+        other = order[1 - poisoned].hotkey
+        await until(lambda: subnet.book.standing(other).closure is not None)
+        verdicts.append(subnet.book.standing(other).closure.detail)
+
+    def alarmed_at(subnet, miner):
+        return subnet.book.standing(miner.hotkey).hold.at_ns, miner.hotkey
+
+    order, verdicts = [], []
+    subnet = live("foreign seed", poison, epochs=5, second_opinion_retry_seconds=1.0)
+    assert "confirmed" in verdicts[0], "within its epoch"
+    assert "no second opinion" in subnet.book.standing(order[poisoned].hotkey).closure.detail
+
+
+def test_an_alarm_puts_the_referee_itself_to_the_test_at_once(live):
+    async def blind_at_alarm(subnet):
+        await until(lambda: suspect_of(subnet).hold is not None)
+        subnet.referee.is_blind = True
         await asyncio.sleep(10_000)
 
-    subnet = live("foreign seed", poison, epochs=5, second_opinion_retry_seconds=1.0)
-    assert "confirmed" in subnet.book.standing(HONEST).closure.detail
+    with pytest.raises(ExceptionGroup) as caught:
+        live("foreign seed", blind_at_alarm)
+    assert caught.group_contains(RefereeUnsoundError)
 
 
 def test_many_alarms_at_once_are_answered_by_one_load(live):
