@@ -44,15 +44,15 @@ def on_alarm(
 ) -> tuple[GateClosure | None, Hold | None]:
     """Closure and hold after an alarm.
 
-    A later alarm renews an open question, since its transcripts replace the earlier ones, but not
-    the question's term. Behind a gate that a verdict closed nothing is left to ask. Without a
-    second engine the alarm is the verdict.
+    Beside an open question or behind a closed gate another alarm changes nothing: if it replaced
+    the question, whoever cheats faster than the second engine loads would never be judged. Without
+    a second engine the alarm is the verdict.
     """
-    if closure is None and not has_second_opinion:
-        return GateClosure(reason=ALARM, detail=alarm.detail, at_ns=alarm.at_ns), None
-    if closure is not None and hold is None:
-        return closure, None
-    return closure, alarm.model_copy(update={"withheld_ppm": hold.withheld_ppm if hold else None})
+    if closure is not None or hold is not None:
+        return closure, hold
+    if has_second_opinion:
+        return None, alarm
+    return GateClosure(reason=ALARM, detail=alarm.detail, at_ns=alarm.at_ns), None
 
 
 def closure_after_audit(closure: GateClosure | None, *, is_warned: bool) -> GateClosure | None:

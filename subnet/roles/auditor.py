@@ -178,11 +178,11 @@ class Auditor:
                 has_second_opinion=self._settings.validator.second_opinion != "none",
             )
             changed[hotkey] = after
-            is_raised |= after.hold is not None and after.hold != before.hold
+            is_raised |= after.hold is not None and before.hold is None
             if found is not None:
                 state = before.evidence[pending.traffic]
                 after_it = step(state, found, self._settings.evidence)
-                if not after_it.is_alarmed or _is_news(before, after):
+                if not after_it.is_alarmed or _is_news(before):
                     kept.append(kept_answer(one, score, found, state, after_it, now_ns))
             records.append(
                 AuditRecord(
@@ -217,10 +217,10 @@ class Auditor:
         return task.family, grade(task, text)
 
 
-def _is_news(before: MinerStanding, after: MinerStanding) -> bool:
-    """Whether an alarm decided or asked anything: behind a gate that a verdict closed it does not,
-    and its transcripts must not take the place of those that the verdict rests on."""
-    return before.closure is None or after.hold is not None
+def _is_news(before: MinerStanding) -> bool:
+    """Whether an alarm decides or asks anything: beside an open question or behind a closed gate
+    its transcripts must not take the place of those that the question or the verdict is about."""
+    return before.closure is None and before.hold is None
 
 
 def _say_what_moved(before: MinerStanding, after: MinerStanding) -> None:

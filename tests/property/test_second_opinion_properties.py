@@ -170,19 +170,6 @@ def test_without_a_second_engine_the_alarm_is_the_verdict():
     assert standing.closure.reason == ALARM
 
 
-def test_a_later_alarm_renews_the_question_but_not_its_term():
-    standing = fresh()
-    while standing.hold is None:
-        standing = heard(standing, LOUD, 1)
-    standing, _, withheld = weights_set(standing, 2)
-    first = standing.hold
-    while standing.hold == first:
-        standing = heard(standing, LOUD, 3)
-    assert standing.hold.at_ns == 3
-    assert standing.hold.withheld_ppm == withheld > 0
-    assert after_term(standing, 4).closure is not None
-
-
 def held_standing():
     standing = fresh()
     while standing.hold is None:
@@ -215,6 +202,17 @@ def test_another_release_is_no_way_out_of_a_hold():
         standing, pay, _ = weights_set(standing, number)
         assert pay == 0
     assert standing.closure is not None
+
+
+def test_a_later_alarm_neither_replaces_the_question_nor_prolongs_its_term():
+    first = held_standing().hold
+    standing = held_standing()
+    for number in range(20):
+        standing = heard(standing, LOUD, 3 + number)
+        assert standing.hold == first
+    standing, _, withheld = weights_set(standing, 30)
+    assert standing.hold.withheld_ppm == withheld > 0
+    assert after_term(standing, 31).closure is not None
 
 
 def test_a_confirmed_gate_takes_no_further_questions():

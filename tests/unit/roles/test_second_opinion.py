@@ -118,6 +118,15 @@ def test_a_cheat_is_held_then_confirmed_and_its_evidence_is_kept(live):
     assert bundle.answers[-1].audited_at_us * 1000 == held.hold.at_ns, "it is of that alarm"
 
 
+def test_a_cheat_that_alarms_faster_than_the_engine_loads_is_judged_all_the_same(live):
+    async def slow(subnet):
+        subnet.second_engine.seconds = 12.0
+
+    subnet = live("foreign seed", slow)
+    assert "confirmed by fake" in suspect_of(subnet).closure.detail
+    assert len(subnet.second_engine.asked) == 1
+
+
 def test_an_alarm_of_a_broken_referee_is_contradicted_and_costs_the_miner_nothing(live):
     subnet = live("honest", break_once, epochs=6)
     suspect = suspect_of(subnet)
@@ -266,9 +275,6 @@ def test_transcripts_that_break_the_engine_keep_nobody_else_waiting(live, poison
         subnet.second_engine.problem = "scripted: loading"
         subnet.miners[0].behaviour = "foreign seed"
         await until(lambda: all(subnet.book.standing(one).hold for one in (HONEST, SUSPECT)))
-        for miner in subnet.miners:
-            miner.behaviour = "full"  # A later alarm would change the order of the questions.
-        await asyncio.sleep(5)
         order.extend(sorted(subnet.miners, key=lambda one: alarmed_at(subnet, one)))
         subnet.second_engine.breaks_on = order[poisoned].seeds
         subnet.second_engine.problem = None
