@@ -172,11 +172,13 @@ def _too_slow(status: StatusReport, options: DemoOptions) -> str:
 
 
 def _is_finished(status: StatusReport, options: DemoOptions) -> bool:
-    """Enough epochs and audits, and the user answered; or nobody is left, or paid any more."""
+    """Enough epochs and audits, every verdict given, and the user answered; or nobody is left."""
     miners = status.miners
     if len(miners) < len(options.behaviours):
         return False
     if any(miner.audited < AUDITED_ANSWERS_MIN for miner in miners):
+        return False
+    if any(miner.is_undecided for miner in miners):
         return False
     if all(miner.state == "closed" for miner in miners):
         return all(miner.incentive == 0 for miner in miners)

@@ -58,6 +58,8 @@ class MinerStatus:
     emission_rao: int
     """Since this validator's first accepted weights, from the chain."""
     why: str
+    is_undecided: bool = False
+    """Whether an alarm waits for its second opinion, if need be behind a closed gate."""
     contradicted: int = 0
     """Alarms that the second engine did not share: the verifier's fault."""
 
@@ -264,6 +266,7 @@ def _miner(
         incentive=row.incentive,
         emission_rao=emission_rao,
         why=explain(standing, score, scoring),
+        is_undecided=is_held(standing, scoring),
         contradicted=standing.contradicted,
     )
 

@@ -4,7 +4,7 @@ import pytest
 
 from subnet.cli.exits import UsageError
 from subnet.cli.validator import assert_judgeable
-from subnet.config import ConfigError, Settings
+from subnet.config import ConfigError, Settings, load_settings
 from tests.validator_support import RELEASE, ByteTokenizer, make_table
 
 TABLE = make_table()
@@ -32,3 +32,11 @@ def test_a_prompt_whose_answer_could_not_be_judged_is_refused():
 def test_a_prompt_that_the_model_has_no_room_for_is_refused():
     with pytest.raises(UsageError, match="at most 904"):
         start(2048, ["x" * 1000], RELEASE.model_copy(update={"context_tokens_max": 1000}))
+
+
+@pytest.mark.parametrize("engine", ["torch", "vllm"])
+def test_a_second_opinion_from_the_referee_itself_is_none(engine):
+    with pytest.raises(ConfigError, match=f"second_opinion {engine} is the referee itself"):
+        load_settings(
+            overrides={"validator.referee": engine, "validator.second_opinion": engine}, environ={}
+        )

@@ -198,3 +198,16 @@ def test_kill_minus_nine_leaves_standing_and_evidence_of_the_same_audit(path):
     reader.close()
     assert standing.answered == len(window.answers) >= 31
     assert all(one + 1 == other for one, other in pairwise(numbers(window)))
+
+
+def test_the_second_engine_sees_the_words_that_others_do_not(store):
+    guilty = kept(range(4), is_honest=False, traffic=Traffic.ORGANIC, has_consent=False)
+    keep(store, guilty)
+    (window,) = store.kept_windows(MINER.hotkey)
+    assert window.led_to_alarm and window.answers[0].transcript is None
+    alarm = store.alarm_window(MINER.hotkey, RELEASE.digest())
+    assert alarm.traffic is Traffic.ORGANIC and alarm.rules == RULES
+    assert alarm.answers == tuple(one.evidence for one in guilty)
+    assert alarm.answers[0].transcript is not None
+    assert store.alarm_window(MINER.hotkey, "f" * 64) is None
+    assert store.alarm_window("another", RELEASE.digest()) is None

@@ -12,6 +12,7 @@ import pytest
 from subnet.config import ConfigError
 from subnet.core.audit import Traffic
 from subnet.core.audited import AuditRecord, PendingAudit
+from subnet.core.second_opinion import OpinionRecord, Verdict
 from subnet.core.standing import StandingParams, after_answer, fresh_standing
 from subnet.core.verification.claim import Claim
 from subnet.core.verification.evidence import EvidenceParams
@@ -113,6 +114,29 @@ def test_an_epoch_is_replaced_once_its_weights_were_accepted(store):
     done = EpochRecord(40, (income,), 42, 1 << 32, {3: 7}, {"miner": 9})
     store.save_epoch(done)
     assert store.epochs() == [done]
+
+
+def test_weights_and_what_they_did_to_standings_are_one_transaction(store, monkeypatch):
+    standing = fresh_standing("miner", "0" * 64, EvidenceParams())
+    owed = standing.model_copy(update={"owed_ppm": 7})
+    store.save_epoch(EpochRecord(40, ()), [owed])
+    assert store.standings() == [owed]
+    monkeypatch.setattr(validator_store, "_save_standing", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        store.save_epoch(EpochRecord(60, ()), [standing])
+    assert [one.epoch_block for one in store.epochs()] == [40]
+
+
+def test_a_second_opinion_is_remembered_with_the_standing_that_it_made(store):
+    standing = fresh_standing("miner", "0" * 64, EvidenceParams())
+    record = OpinionRecord(
+        "miner", "0" * 64, Traffic.ORGANIC, "vllm", Verdict.CONTRADICTED, 5, 20.0, 0.0, 3
+    )
+    store.save_opinion(standing, replace(record, verdict=Verdict.CONFIRMED))
+    assert store.contradictions() == []
+    store.save_opinion(standing, record)
+    assert store.contradictions() == [record]
+    assert store.standings() == [standing]
 
 
 def test_old_epochs_are_dropped_and_what_they_paid_stays_counted(store, path, monkeypatch):

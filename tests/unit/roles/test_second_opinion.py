@@ -176,7 +176,9 @@ def test_pay_held_over_an_epoch_comes_with_the_next_weights(live):
     }
 
 
-def test_without_an_opinion_the_gate_closes_after_an_epoch_on_the_first_engines_word(live):
+def test_without_an_opinion_the_gate_closes_after_an_epoch_on_the_first_engines_word(
+    live, tmp_path
+):
     async def fail(subnet):
         subnet.second_engine.problem = "scripted: not installed"
         await until(lambda: suspect_of(subnet).hold is not None)
@@ -190,6 +192,10 @@ def test_without_an_opinion_the_gate_closes_after_an_epoch_on_the_first_engines_
     held_epochs = [int((at_ns / 1e9 - 1000) // TEMPO) for at_ns in epochs]
     assert held_epochs[0] - held_epochs[1] == 2, "one set of weights in between went without it"
     assert suspect.hold is not None, "the question stays open"
+    reader = open_for_reading(tmp_path / "validator.sqlite")
+    miner = build_status(reader, run_virtual(subnet.chain.metagraph())).miners[1]
+    reader.close()
+    assert (miner.state, miner.is_undecided) == ("closed", True)
     assert share_by_epoch(subnet) == [0] * 5, "a cheat is not paid while the engine is broken"
 
 
