@@ -189,7 +189,9 @@ async def test_a_referee_with_broken_numerics_accuses_an_honest_miner_and_is_con
     assert record.first_log_evidence > 18 > 9 > record.second_log_evidence
 
 
-async def test_no_engine_finds_evidence_in_honest_answers(files, table, tokenizer, honest, store):
+async def test_an_honest_miner_before_a_sound_referee_raises_no_question(
+    files, table, tokenizer, honest, store
+):
     held, _ = await judge(
         store, files, table, tokenizer, referee_of(files, table), honest, "torch-wide"
     )
