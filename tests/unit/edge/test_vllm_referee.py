@@ -144,12 +144,18 @@ def test_an_answer_that_fills_the_context_is_scored_in_full(referee, other, file
 
 
 def test_what_it_answers_itself_is_honest_to_both_and_tampered_is_not(referee, other, files):
-    asked = [unanswered(n, 3 + 4 * n, files.release.vocab_size) for n in range(4)]
+    asked = [
+        replace(
+            unanswered(n, 3 + 4 * n, files.release.vocab_size), temperature_milli=1500 * (n > 0)
+        )
+        for n in range(6)
+    ]
     made = referee.continued(asked, TOKENS)
-    assert [len(claim.output_token_ids) for claim in made] == [TOKENS] * 4
+    assert [len(claim.output_token_ids) for claim in made] == [TOKENS] * 6
     tampered = [replace(claim, seed=claim.seed + 4) for claim in made if claim.temperature_milli]
     for judge in (referee, other):
         margins = np.concatenate([score.margins for score in judge.score(made)])
         assert margins.max() < TABLE.edges_logits[-1]
+        assert (margins > TABLE.edges_logits[0]).mean() < 0.02
         off = np.concatenate([score.margins for score in judge.score(tampered)])
         assert (off > TABLE.edges_logits[-1]).mean() > 0.3
