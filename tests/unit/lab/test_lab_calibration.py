@@ -9,10 +9,11 @@ from typer.testing import CliRunner
 from subnet.cli.calibrate import calibrate
 from subnet.cli.main import app
 from subnet.config import ConfigError
-from subnet.core.audit import Traffic
+from subnet.core.audit import Traffic, readings
 from subnet.core.verification.bounds import CalibrationParams
 from subnet.core.verification.calibration import BASE_EDGES_LOGITS, CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.evidence import Channel
 from subnet.core.verification.gaps import fitted_gap_table
 from subnet.lab import calibration as lab_calibration
 from subnet.lab.calibration import Answer, checked, fit, repeated, with_users
@@ -86,6 +87,9 @@ def test_hostile_answers_keep_to_the_users_bounds_and_break_those_of_benchmarks(
     assert users.held_out.mean_factor_max <= 1
     assert users.traffic_percent == pytest.approx(40)
     assert users.loud_ratio == pytest.approx(40, rel=0.3)
+    one = worse[-1]
+    assert set(readings(one.claim, one.score, found, Traffic.BENCHMARK)) == set(Channel)
+    assert set(readings(one.claim, one.score, found, Traffic.ORGANIC)) == {Channel.MARGIN}
     as_benchmarks = checked([one for one in worse if one.is_held_out], found, Traffic.BENCHMARK)
     assert as_benchmarks.alarms > 0 and as_benchmarks.mean_factor_max > 1
     for drawn, chosen in zip(found.bands, users.bands, strict=True):
