@@ -71,9 +71,9 @@ def test_answers_that_it_was_not_made_for_are_told():
     assert found.mean_factor_max > 1
 
 
-def hostile(dice, count, is_held_out):
+def hostile(dice, count, is_held_out, loud=0.02):
     return [
-        dataclasses.replace(one, is_hostile=True) for one in answers(dice, count, 0.02, is_held_out)
+        dataclasses.replace(one, is_hostile=True) for one in answers(dice, count, loud, is_held_out)
     ]
 
 
@@ -104,9 +104,22 @@ def test_a_prompt_that_always_errs_convicts_when_it_is_all_that_a_user_asks():
     calm = [of_prompt(one, (1, 1)) for one in answers(dice, 20, 0.0, True)]
     loud = [of_prompt(one, (2, 2)) for one in answers(dice, 20, 0.3, True)]
     rare = [of_prompt(one, (3, 3)) for one in answers(dice, 5, 0.3, True)]
-    freak = dataclasses.replace(calm[0], score=ClaimScore((50.0,), ()))
-    assert repeated([freak, *calm, *loud, *rare], found) == (2, 1)
+    assert repeated([*calm, *loud, *rare], found) == (2, 1)
     assert repeated(rare, found) == (0, 0)
+
+
+def test_one_freak_answer_to_a_prompt_is_no_habit_of_it():
+    dice = np.random.default_rng(4)
+    ordinary = answers(dice, 3000, 0.0, False)
+    worse = [*hostile(dice, 3000, False, 0.0), *hostile(dice, 50, True, 0.0)]
+    found = with_users(table(ordinary), [*ordinary, *worse], "digest")
+    calm = [
+        dataclasses.replace(of_prompt(one, (1, 1)), score=ClaimScore((0.0,), ()))
+        for one in answers(dice, 15, 0.0, True)
+    ]
+    freaks = [dataclasses.replace(calm[0], score=ClaimScore((50.0,), ()))] * 2
+    assert repeated([*calm, freaks[0]], found) == (1, 0)
+    assert repeated([*calm, *freaks], found) == (1, 1)
 
 
 def of_prompt(answer, prompt):
