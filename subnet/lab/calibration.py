@@ -174,13 +174,17 @@ def with_users(
 def repeated(answers: Sequence[Answer], table: CalibrationTable) -> tuple[int, int]:
     """(prompts, how many convict) if each were all that a user ever asks.
 
-    A prompt's own answers are drawn over and over into one detector. Prompts with fewer than
-    REPEATED_ANSWERS_MIN are left out: one loud token by chance would be a habit of theirs.
+    A prompt's own answers are drawn over and over into one detector, all but the loudest, which
+    chance may have made; prompts with fewer than REPEATED_ANSWERS_MIN are left out.
     """
     places: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for place, answer in enumerate(answers):
         places[answer.claim.prompt_token_ids].append(place)
-    known = [own for own in places.values() if len(own) >= REPEATED_ANSWERS_MIN]
+    known = [
+        sorted(own, key=lambda place: max(answers[place].score.margins))[:-1]
+        for own in places.values()
+        if len(own) >= REPEATED_ANSWERS_MIN
+    ]
     if not known:
         return 0, 0
     judged = [

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -88,6 +89,7 @@ def test_every_kind_fits_the_context_and_one_kind_fills_it(room, seed):
 
 @pytest.fixture(scope="module")
 def noise():
+    torch.set_num_threads(1)
     return NumericNoise(load_release_files(str(TINY)), 1000)
 
 

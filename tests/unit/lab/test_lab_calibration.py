@@ -9,10 +9,11 @@ from typer.testing import CliRunner
 from subnet.cli.calibrate import calibrate
 from subnet.cli.main import app
 from subnet.config import ConfigError
-from subnet.core.audit import Traffic
+from subnet.core.audit import Traffic, readings
 from subnet.core.verification.bounds import CalibrationParams
 from subnet.core.verification.calibration import BASE_EDGES_LOGITS, CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.evidence import Channel
 from subnet.core.verification.gaps import fitted_gap_table
 from subnet.lab import calibration as lab_calibration
 from subnet.lab.calibration import Answer, checked, fit, repeated, with_users
@@ -70,9 +71,9 @@ def test_answers_that_it_was_not_made_for_are_told():
     assert found.mean_factor_max > 1
 
 
-def hostile(dice, count, is_held_out):
+def hostile(dice, count, is_held_out, loud=0.02):
     return [
-        dataclasses.replace(one, is_hostile=True) for one in answers(dice, count, 0.02, is_held_out)
+        dataclasses.replace(one, is_hostile=True) for one in answers(dice, count, loud, is_held_out)
     ]
 
 
@@ -86,6 +87,9 @@ def test_hostile_answers_keep_to_the_users_bounds_and_break_those_of_benchmarks(
     assert users.held_out.mean_factor_max <= 1
     assert users.traffic_percent == pytest.approx(40)
     assert users.loud_ratio == pytest.approx(40, rel=0.3)
+    one = worse[-1]
+    assert set(readings(one.claim, one.score, found, Traffic.BENCHMARK)) == set(Channel)
+    assert set(readings(one.claim, one.score, found, Traffic.ORGANIC)) == {Channel.MARGIN}
     as_benchmarks = checked([one for one in worse if one.is_held_out], found, Traffic.BENCHMARK)
     assert as_benchmarks.alarms > 0 and as_benchmarks.mean_factor_max > 1
     for drawn, chosen in zip(found.bands, users.bands, strict=True):
@@ -102,6 +106,20 @@ def test_a_prompt_that_always_errs_convicts_when_it_is_all_that_a_user_asks():
     rare = [of_prompt(one, (3, 3)) for one in answers(dice, 5, 0.3, True)]
     assert repeated([*calm, *loud, *rare], found) == (2, 1)
     assert repeated(rare, found) == (0, 0)
+
+
+def test_one_freak_answer_to_a_prompt_is_no_habit_of_it():
+    dice = np.random.default_rng(4)
+    ordinary = answers(dice, 3000, 0.0, False)
+    worse = [*hostile(dice, 3000, False, 0.0), *hostile(dice, 50, True, 0.0)]
+    found = with_users(table(ordinary), [*ordinary, *worse], "digest")
+    calm = [
+        dataclasses.replace(of_prompt(one, (1, 1)), score=ClaimScore((0.0,), ()))
+        for one in answers(dice, 15, 0.0, True)
+    ]
+    freaks = [dataclasses.replace(calm[0], score=ClaimScore((50.0,), ()))] * 2
+    assert repeated([*calm, freaks[0]], found) == (1, 0)
+    assert repeated([*calm, *freaks], found) == (1, 1)
 
 
 def of_prompt(answer, prompt):
