@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from subnet.core.verification.admission import refused
 from subnet.core.verification.calibration import BUCKETS, CalibrationTable
 from subnet.edge.release_files import load_release
 
@@ -35,6 +36,10 @@ def test_its_bounds_lie_above_what_was_counted_and_are_sharp_enough_to_convict(t
         for hits, bound in zip(band.counts[1:], band.p0[1:], strict=True):
             assert hits / tokens < bound
         assert band.p0[-1] < 0.01
+
+
+def test_it_would_be_written_again(table):
+    assert refused(table) == ()
 
 
 def test_held_out_answers_kept_to_it_and_raised_no_alarm(table):
