@@ -101,8 +101,9 @@ def fit(
 
 
 def _gaps(answers: Iterable[Answer]) -> Iterator[tuple[int, Sequence[float]]]:
-    """(temperature in thousandths, gaps) of each answer."""
-    return ((one.claim.temperature_milli, one.score.logprob_gaps) for one in answers)
+    """(temperature in thousandths, gaps) of each answer that `readings` reads by its gaps."""
+    free = (one for one in answers if one.claim.structure is None)
+    return ((one.claim.temperature_milli, one.score.logprob_gaps) for one in free)
 
 
 def checked(answers: Sequence[Answer], table: CalibrationTable, traffic: Traffic) -> HeldOut:
@@ -230,7 +231,12 @@ def calibrate(
     requests, is_hostile = with_hostile(planned, hostile.for_temperature, seed)
     environment, claims = _honest(files, requests, watch)
     params = CalibrationParams()
-    pilot = claims[:: max(1, len(claims) // PILOT_ANSWERS)]
+    usual = [
+        claim
+        for claim, is_one in zip(claims, is_hostile, strict=True)
+        if not is_one and claim.structure is None
+    ]
+    pilot = usual[:: max(1, len(usual) // PILOT_ANSWERS)]
     referee = make_referee(files, params.slack_logits_min)
     noise = scored(referee, pilot, watch("numeric noise", len(pilot)))
     gaps = np.concatenate([found.logprob_gaps for found in noise])

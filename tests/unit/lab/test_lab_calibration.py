@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from protocol.structure import Structure
 from subnet.cli.calibrate import calibrate
 from subnet.cli.main import app
 from subnet.config import ConfigError
@@ -69,6 +70,27 @@ def test_answers_that_it_was_not_made_for_are_told():
     found = checked(louder, table(answers(dice, 3000, 0.001, False)), Traffic.BENCHMARK)
     assert found.alarms > 0 and found.buckets_above_p0 == 2
     assert found.mean_factor_max > 1
+
+
+def test_gaps_of_structured_answers_are_neither_fitted_nor_checked():
+    dice = np.random.default_rng(4)
+    found = table(answers(dice, 3000, 0.001, False))
+    wild = [
+        dataclasses.replace(
+            one,
+            score=ClaimScore(one.score.margins, tuple(9 * gap for gap in one.score.logprob_gaps)),
+        )
+        for one in answers(dice, 600, 0.001, True)
+    ]
+    vote = Structure(kind="regex", text="(yes|no)")
+    structured = [
+        dataclasses.replace(one, claim=dataclasses.replace(one.claim, structure=vote))
+        for one in wild
+    ]
+    as_structured = checked(structured, found, Traffic.BENCHMARK)
+    assert (as_structured.gap_buckets_above_p0, as_structured.alarms) == (0, 0)
+    as_free = checked(wild, found, Traffic.BENCHMARK)
+    assert as_free.gap_buckets_above_p0 > 0 and as_free.alarms > 0
 
 
 def hostile(dice, count, is_held_out, loud=0.02):
