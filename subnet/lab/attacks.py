@@ -76,7 +76,8 @@ def _weak_where_sure(logits: Sequence[Logits], rows: SamplingRows) -> Ids:
 def _weak_at_low_entropy(logits: Sequence[Logits], rows: SamplingRows) -> Ids:
     strong, weak = logits
     logs = log_softmax(weak)
-    low = -(np.exp(logs) * logs).sum(axis=1) < 0.5
+    surprise = np.where(np.isfinite(logs), -logs, 0.0)  # A structure bars some tokens.
+    low = (np.exp(logs) * surprise).sum(axis=1) < 0.5
     return np.where(low, choice_of(weak, rows), choice_of(strong, rows))
 
 
