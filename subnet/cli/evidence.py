@@ -212,7 +212,8 @@ def read_bundle(path: Path) -> SealedBundle:
 
 
 def scorer(referee: Referee, console: Console) -> Scorer:
-    """The referee a few claims at a time, under a progress bar."""
+    """The referee a few claims at a time, under a progress bar. Raises UsageError."""
+    from subnet.edge.grammar import StructureError
 
     def score(claims: Sequence[Claim]) -> list[ClaimScore]:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -221,7 +222,10 @@ def scorer(referee: Referee, console: Console) -> Scorer:
             task = progress.add_task("recomputing answers", total=len(claims))
             for start in range(0, len(claims), CLAIMS_AT_ONCE):
                 part = claims[start : start + CLAIMS_AT_ONCE]
-                scores += referee.score(part)
+                try:
+                    scores += referee.score(part)
+                except StructureError as error:
+                    raise UsageError(f"the bundle holds a structure of no use: {error}") from error
                 progress.advance(task, len(part))
         return scores
 

@@ -96,7 +96,12 @@ def read_request(body: bytes) -> InferenceRequest:
         ) from error
 
 
-_BEYOND_ENVELOPE = frozenset({"extra_forbidden", "less_than_equal", "greater_than_equal"})
+_BEYOND_ENVELOPE = frozenset(
+    {
+        *("extra_forbidden", "less_than_equal", "greater_than_equal"),
+        *("value_error", "string_too_long", "literal_error"),
+    }
+)
 
 
 def _problem_line(problem: ErrorDetails) -> str:

@@ -56,8 +56,9 @@ class DrawParams(BaseModel):
         SamplingChoice(share=1, temperature_milli=1000, top_p_milli=1000),
         SamplingChoice(share=1, temperature_milli=700, top_p_milli=950),
     )
-    structured_percent: Annotated[int, Field(ge=0, le=100)] = 50
-    """How many of the tasks that ask for JSON have their schema enforced as well."""
+    structured_percent: Annotated[int, Field(ge=0, le=50)] = 50
+    """How many of the tasks that ask for JSON have their schema enforced as well: never most, as
+    structured answers are read by margins alone."""
 
     @model_validator(mode="after")
     def _knows_the_families(self) -> Self:

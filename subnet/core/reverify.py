@@ -184,6 +184,8 @@ def _signed_problem(
         "of another miner": response.miner_hotkey == bundle.miner_hotkey,
         "of another validator's request": response.caller_hotkey == bundle.validator_hotkey,
         "of another release": response.release_digest == bundle.release_digest,
+        "a structure that the release does not verify": answer.sampling.structure is None
+        or bundle.rules.release.grammar is not None,
         "of an environment that was not calibrated": any(
             is_alike(pair.miner, response.environment) for pair in bundle.rules.table.pairs
         ),

@@ -22,7 +22,10 @@ from protocol.release import Release
 from protocol.structure import Structure
 from subnet.config import ConfigError
 
-CACHE_BYTES_MAX: Final = 64 << 20
+COMPILED_MAX: Final = 256
+"""Structures that stay compiled; one of the largest takes some MB at a vocabulary of 128k."""
+TOKENS_AT_ONCE: Final = 4096
+"""The backend recurses once a token: 50,000 at once overflowed its stack."""
 ALL_ALLOWED: Final = -1
 """A word of a mask that bars nothing."""
 
@@ -47,24 +50,21 @@ class Grammars:
                 f"no grammar backend for the tokenizer in {folder}: {_first_line(error)}; "
                 'without structured output: grammar = "none" under [release] in subnet.toml'
             ) from error
-        self._compiler = xgrammar.GrammarCompiler(
-            vocabulary, max_threads=1, cache_limit_bytes=CACHE_BYTES_MAX
-        )
+        self._compiler = xgrammar.GrammarCompiler(vocabulary, max_threads=1, cache_enabled=False)
+        self._compiled = lru_cache(maxsize=COMPILED_MAX)(self._compile)
         self._stops = xgrammar.allocate_token_bitmask(1, vocab_size).zero_()[0]
         for token in stop_token_ids:
             self._stops[token // 32] |= _BITS[token % 32]
 
     def walk(self, structure: Structure) -> "Walk":
         """A fresh walk through the structure. Raises StructureError."""
-        compiler = self._compiler
+        return Walk(xgrammar.GrammarMatcher(self._compiled(structure.text)), self._stops)
+
+    def _compile(self, text: str) -> Any:
         try:
-            if structure.kind == "regex":
-                compiled = compiler.compile_regex(structure.text)
-            else:
-                compiled = compiler.compile_json_schema(structure.text, any_whitespace=False)
+            return self._compiler.compile_json_schema(text, any_whitespace=False)
         except (RuntimeError, ValueError) as error:
             raise StructureError(_first_line(error)) from error
-        return Walk(xgrammar.GrammarMatcher(compiled), self._stops)
 
     def masks(self, structure: Structure, token_ids: Sequence[int]) -> torch.Tensor:
         """The mask [n, words] under which each token was sampled, int32 on the CPU.
@@ -118,10 +118,18 @@ class Walk:
 
         What it writes after a barred token means nothing.
         """
+        for start in range(0, len(token_ids), TOKENS_AT_ONCE):
+            part = token_ids[start : start + TOKENS_AT_ONCE]
+            self._fill_part(part, masks[start : start + len(part)])
+            if start + len(part) < len(token_ids):
+                for token in part:
+                    self.accept(token)
+
+    def _fill_part(self, token_ids: Sequence[int], masks: torch.Tensor) -> None:
         count = len(token_ids)
-        if not count:
-            return
         masks.fill_(ALL_ALLOWED)
+        if self._matcher.is_terminated():
+            return
         # A draft tree that is a chain: node k stands for what the first k tokens leave open.
         following = torch.arange(1, count + 1)
         following[-1] = -1

@@ -225,7 +225,10 @@ class SeededSampler(LogitsProcessor):
         )
 
     def _walk(self, params: SamplingParams, text: str | None) -> Walk | None:
-        """A walk through a structure that the engine's process compiled before."""
+        """A walk through a structure, as a rule compiled before the request was added.
+
+        Workers of a parallel engine compile for themselves.
+        """
         if text is None:
             return None
         stops = tuple(sorted(params.stop_token_ids or ()))

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from subnet.edge.grammar import Grammars
 
 RECEIVE_BYTES: Final = 1 << 20
+COMPILE_WAIT_SECONDS: Final = 0.01
+"""Between two looks at the socket while nothing runs and a structure compiles."""
 
 
 class ParentLeftError(Exception):
@@ -114,7 +116,7 @@ class EngineLoop:
         self._names: dict[int, str] = {}
         self._grammars = _grammars(release, folder)
         self._compiler = ThreadPoolExecutor(1, "grammar")
-        """A hostile structure takes its time, and must not take the engine's."""
+        """A large structure takes up to a tenth of a second, which no engine step waits for."""
         self._compiling: dict[int, tuple[Ask, Future[Any]]] = {}
 
     def run(self) -> NoReturn:
@@ -146,18 +148,19 @@ class EngineLoop:
         self._compiling[ask.number] = ask, self._compiler.submit(self._grammars.walk, structure)
 
     def _add_compiled(self) -> None:
-        """Add what is compiled; waits for the first if there is nothing else to do."""
+        """Add what is compiled; waits a moment for the first if there is nothing else to do."""
         from subnet.edge.grammar import StructureError
 
         for number, (ask, compiled) in list(self._compiling.items()):
-            if self._names and not compiled.done():
-                return
-            del self._compiling[number]
             try:
-                compiled.result()
+                compiled.result(0 if self._names else COMPILE_WAIT_SECONDS)
+            except TimeoutError:
+                return
             except StructureError as error:
+                del self._compiling[number]
                 self._link.send(Unsupported(number, f"sampling.structure: {error}"[:500]))
             else:
+                del self._compiling[number]
                 self._add(ask)
 
     def _add(self, ask: Ask) -> None:
@@ -198,7 +201,9 @@ class EngineLoop:
         return seeded_params
 
     def _abort(self, number: int) -> None:
-        self._compiling.pop(number, None)
+        _, compiled = self._compiling.pop(number, (None, None))
+        if compiled is not None:
+            compiled.cancel()
         name = self._names.pop(number, None)
         if name is not None:
             del self._numbers[name]

@@ -126,8 +126,12 @@ def run_bench(
     asked = requests_of(release, tokenizer, sizes.honest, seed, prompts)
     claims, rates = _honest(files, asked, sizes.engines, watch)
     scores = scored(referee, claims, watch("honest margins", len(claims)))
+    lab = Lab(release, files.folder, weak_folder)
+    grammars = lab.grammars
     answers = [
-        Scored(claim, score, exact_fault(release, claim, request)).judged(table, Traffic.BENCHMARK)
+        Scored(claim, score, exact_fault(release, claim, request, grammars)).judged(
+            table, Traffic.BENCHMARK
+        )
         for claim, score, request in zip(claims, scores, asked, strict=True)
     ]
     honest = HonestResult(
@@ -138,7 +142,6 @@ def run_bench(
     )
     cost = measured_cost(referee, claims[:COST_ANSWERS], rates, watch)
 
-    lab = Lab(release, files.folder, weak_folder)
     questions = questions_of(requests_of(release, tokenizer, sizes.per_attack, seed + 1, prompts))
     jury = Jury(referee, table)
     advance = watch("attacks", len(attacks))

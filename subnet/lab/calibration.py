@@ -200,7 +200,7 @@ def repeated(answers: Sequence[Answer], table: CalibrationTable) -> tuple[int, i
 
 def _gap_size(answers: Sequence[Answer]) -> float:
     """Root mean square of the gaps, in nats."""
-    return float(np.sqrt(np.mean(np.concatenate([one.score.logprob_gaps for one in answers]) ** 2)))
+    return float(np.sqrt(np.mean(np.concatenate([gaps for _, gaps in _gaps(answers)]) ** 2)))
 
 
 def _loud_rate(answers: Sequence[Answer], table: CalibrationTable) -> float:

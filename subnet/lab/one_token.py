@@ -55,7 +55,7 @@ def one_token_result(
     claims = served(files, cut, {BATCH: 1.0}, next(iter(ENGINES.values())), advance).claims
     scores = scored(jury.referee, claims, watch("their margins", len(claims)))
     honest = [
-        Scored(claim, score, exact_fault(files.release, claim, request)).judged(
+        Scored(claim, score, exact_fault(files.release, claim, request, lab.grammars)).judged(
             jury.table, Traffic.BENCHMARK
         )
         for claim, score, request in zip(claims, scores, cut, strict=True)

@@ -36,7 +36,7 @@ from subnet.lab.attacks import ATTACKS
 from subnet.lab.detection import Detection, Judged, Pool
 from subnet.lab.traffic import planned_requests
 from subnet.lab.transcripts import scored
-from subnet.ports import EngineRequest, Tokenizer
+from subnet.ports import EngineRequest, Grammars, Tokenizer
 
 if TYPE_CHECKING:
     from subnet.edge.torch_referee import TorchReferee
@@ -141,6 +141,7 @@ def requests_of(
             request,
             prompt_token_ids=rendered[place % len(rendered)],
             tokens_max=min(64, release.context_tokens_max - len(rendered[place % len(rendered)])),
+            structure=None,
         )
         for place, request in enumerate(requests)
     ]
@@ -183,20 +184,28 @@ def answers_scored(
     ]
     faults = [
         stream_fault(lab.release, question, answer)
-        or exact_fault(lab.release, claim, question.request)
+        or exact_fault(lab.release, claim, question.request, lab.grammars)
         for question, answer, claim in zip(questions, answers, claims, strict=True)
     ]
     scores = scored(jury.referee, claims, lambda _: None)
     return [Scored(*one) for one in zip(claims, scores, faults, strict=True)]
 
 
-def exact_fault(release: Release, claim: Claim, request: EngineRequest) -> str | None:
+def exact_fault(
+    release: Release, claim: Claim, request: EngineRequest, grammars: Grammars | None
+) -> str | None:
+    """The first exact check that a validator finds an answer to fail."""
+    refused_at = None
+    if claim.structure is not None:
+        assert grammars is not None, "structured answers need the release's grammars"
+        refused_at = grammars.refused_at(claim.structure, claim.output_token_ids)
     return structural_fault(
         claim.output_token_ids,
         claim.finish_reason,
         prompt_tokens=len(request.prompt_token_ids),
         tokens_max=request.tokens_max,
         release=release,
+        refused_at=refused_at,
     )
 
 

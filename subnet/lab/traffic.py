@@ -5,6 +5,7 @@ prompts that nearly fill the context, answers of a few tokens, what a search fou
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -22,18 +23,24 @@ OPEN_PERCENT, LONG_PERCENT, RANDOM_PERCENT, SHORT_PERCENT = 30, 2, 4, 20
 """Free text (the most entropy), prompts that nearly fill the context, random token ids; and
 answers cut after 1 to 8 tokens, as tool calls and classifications are."""
 STRUCTURED_PERCENT: Final = 12
-STRUCTURES: Final = (
-    Structure(kind="regex", text="(yes|no|perhaps)"),
-    Structure(kind="regex", text="-?[0-9]{1,12}(\\.[0-9]{1,4})?"),
-    Structure(kind="regex", text="[A-Z][a-z ]{5,60}\\."),
-    Structure(kind="json_schema", text='{"type": "array", "items": {"type": "integer"}}'),
-    Structure(kind="json_schema", text='{"type": "object"}'),
-    Structure(
-        kind="json_schema",
-        text='{"type": "object", "properties": {"label": {"enum": ["good", "bad", "neutral"]}, '
-        '"score": {"type": "number"}, "why": {"type": "string"}}, '
-        '"required": ["label", "score", "why"]}',
-    ),
+STRUCTURES: Final = tuple(
+    Structure(kind="json_schema", text=json.dumps(schema))
+    for schema in (
+        {"enum": ["yes", "no", "perhaps"]},
+        {"type": "string", "maxLength": 60},
+        {"type": "array", "items": {"type": "integer"}},
+        {"type": "array", "items": {"type": "string", "minLength": 3, "maxLength": 12}},
+        {"type": "object"},
+        {
+            "type": "object",
+            "properties": {
+                "label": {"enum": ["good", "bad", "neutral"]},
+                "score": {"type": "number"},
+                "why": {"type": "string"},
+            },
+            "required": ["label", "score", "why"],
+        },
+    )
 )
 """What free text is forced into, against the model's inclination: there its logits are flattest."""
 SHORT_ANSWER_TOKENS: Final = 8
@@ -108,6 +115,7 @@ def with_hostile(
                 request,
                 prompt_token_ids=known[int(dice.integers(len(known)))],
                 top_k=max(TOP_KS),
+                structure=None,
                 tokens_max=cut if dice.random() < 0.5 else LONG_ANSWER_TOKENS,
             )
         asked.append(request)

@@ -3,8 +3,7 @@
 Benchmarks and users' own prompts leave through this dispatcher: the same message, parameters drawn
 from the same mix, the same exponential gaps. A user's prompt takes the place of a benchmark task
 when its miner is due, with that task's limit of tokens, so that neither rhythm nor length tells
-them apart. Each miner gets tasks of its
-own.
+them apart; a structure does, as long as no user can ask for one. Each miner gets tasks of its own.
 """
 
 import asyncio

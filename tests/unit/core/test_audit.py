@@ -54,7 +54,9 @@ def test_a_structured_answer_is_read_by_its_margins_alone():
     score = ClaimScore((0.0,) * 20, (3.0,) * 20)
     both = {Channel.MARGIN, Channel.LOGPROB}
     assert set(readings(plain, score, table, Traffic.BENCHMARK)) == both
-    structured = replace(plain, structure=Structure(kind="regex", text="(yes|no)"))
+    structured = replace(
+        plain, structure=Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
+    )
     assert set(readings(structured, score, table, Traffic.BENCHMARK)) == {Channel.MARGIN}
 
 

@@ -95,7 +95,7 @@ def test_every_share_of_the_sampling_mix_is_drawn_as_often_as_it_says():
 def test_as_many_structures_are_enforced_as_it_says():
     secret = period_secret(bytes(32), 1)
     params = DrawParams(structured_percent=30)
-    vote = Structure(kind="regex", text="(yes|no)")
+    vote = Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
     drawn = [draw_sampling(secret, counter, 8, params, vote) for counter in range(4000)]
     bare = [draw_sampling(secret, counter, 8, params) for counter in range(4000)]
     enforced = [one for one in drawn if one.structure is not None]

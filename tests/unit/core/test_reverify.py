@@ -266,11 +266,22 @@ def test_an_alarm_without_a_single_transcript_is_inconclusive():
 
 def test_a_withheld_answer_keeps_the_shape_to_itself_that_was_asked_for():
     (answer, *_) = bundle_of(audited(cheat(), REFEREE)).answers
-    vote = Structure(kind="regex", text="(yes|no)")
+    vote = Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
     asked = answer.sampling.model_copy(update={"structure": vote})
     structured = answer.model_copy(update={"sampling": asked})
     assert structured.withheld().sampling == answer.sampling
-    assert "yes|no" not in structured.withheld().model_dump_json()
+    assert "yes" not in structured.withheld().model_dump_json()
+
+
+def test_a_structure_that_the_release_does_not_verify_refutes():
+    bundle = bundle_of(audited(cheat(), REFEREE))
+    vote = Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
+    first, *rest = bundle.answers
+    asked = first.sampling.model_copy(update={"structure": vote})
+    answers = (first.model_copy(update={"sampling": asked}), *rest)
+    outcome = check(bundle.model_copy(update={"answers": answers}))
+    assert outcome.verdict is Verdict.REFUTED
+    assert "a structure that the release does not verify" in outcome.reason
 
 
 def test_an_alarm_that_shown_answers_carry_is_confirmed_although_others_are_withheld():

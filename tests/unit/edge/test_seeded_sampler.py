@@ -27,7 +27,7 @@ from subnet.edge.seeded_sampler import SeededSampler, seeded_params  # noqa: E40
 VOCABULARY = 300
 TINY_VOCABULARY = 2048
 TINY = Path(__file__).parents[3] / "assets" / "tiny"
-VOTE = Structure(kind="regex", text="(yes|no|perhaps)!*")
+VOTE = Structure(kind="json_schema", text='{"type": "array", "items": {"enum": ["yes", "no"]}}')
 
 
 def params(seed=7, temperature_milli=1000, top_p_milli=950, top_k=50, structure=None):

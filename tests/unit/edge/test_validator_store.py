@@ -70,7 +70,7 @@ def test_a_pending_audit_comes_back_as_it_went_in(store):
 
 
 def test_a_structure_comes_back_as_it_went_in(store):
-    vote = Structure(kind="regex", text="(yes|no)")
+    vote = Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
     pending = replace(PENDING, claim=replace(CLAIM, structure=vote))
     store.save_answer(standing(), pending)
     assert store.pending_audits(10) == [pending]

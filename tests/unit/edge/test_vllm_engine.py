@@ -44,7 +44,7 @@ SLOW = json.dumps(
         "type": "object",
         "properties": {
             f"p{n}": {"type": "number", "minimum": n - 1e15, "maximum": n + 1e15}
-            for n in range(150)
+            for n in range(140)
         },
     }
 )
@@ -187,8 +187,8 @@ async def test_structured_answers_obey_and_are_found_to_be_the_releases(worded):
 
 async def test_a_structure_that_cannot_be_compiled_is_its_callers_to_mend(worded):
     _, engine = worded
-    bad = replace(ask(800), structure=Structure(kind="regex", text="(?=a)b"))
-    with pytest.raises(UnsupportedRequestError, match=r"sampling\.structure: .*[Ll]ookahead"):
+    bad = replace(ask(800), structure=Structure(kind="json_schema", text='{"enum": []}'))
+    with pytest.raises(UnsupportedRequestError, match=r"sampling\.structure: enum"):
         await answer(engine, bad)
     assert (await answer(engine, replace(ask(801), structure=LIST)))[0]
 

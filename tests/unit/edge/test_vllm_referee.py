@@ -102,7 +102,7 @@ def test_both_referees_see_a_foreign_seed_alike(referee, other, honest):
 
 
 def test_both_referees_replay_the_masks_of_a_structured_answer(referee, other, files):
-    vote = Structure(kind="regex", text="(yes|no|perhaps)!{3,9}")
+    vote = Structure(kind="json_schema", text='{"enum": ["yes", "no", "perhaps"]}')
     prompt = tuple(range(40, 60))
     ((ids, logprobs),) = generate(
         [load_model(TINY, "bfloat16")],

@@ -26,7 +26,7 @@ def lab():
 
 @pytest.fixture(scope="module")
 def questions(lab):
-    return questions_of(requests_of(lab.release, HubTokenizer(RELEASE), 24, 9, []))
+    return questions_of(requests_of(lab.release, HubTokenizer(RELEASE), 48, 9, []))
 
 
 @pytest.fixture(scope="module")

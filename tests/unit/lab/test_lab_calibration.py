@@ -82,7 +82,7 @@ def test_gaps_of_structured_answers_are_neither_fitted_nor_checked():
         )
         for one in answers(dice, 600, 0.001, True)
     ]
-    vote = Structure(kind="regex", text="(yes|no)")
+    vote = Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
     structured = [
         dataclasses.replace(one, claim=dataclasses.replace(one.claim, structure=vote))
         for one in wild

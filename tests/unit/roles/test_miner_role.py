@@ -186,7 +186,7 @@ async def test_a_structure_reaches_the_engine_and_its_refusal_the_caller():
     release = RELEASE.model_copy(update={"grammar": "xgrammar-0.2.8"})
     engine = UnableEngine(release=release)
     miner = await make_miner(engine)
-    vote = Structure(kind="regex", text="(yes|no)")
+    vote = Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
     request = make_request(structure=vote, release_digest=release.digest())
     (line,) = await lines_of(miner, request)
     assert engine.requests[0].structure == vote
@@ -196,7 +196,7 @@ async def test_a_structure_reaches_the_engine_and_its_refusal_the_caller():
 
 async def test_a_release_without_grammar_takes_no_structure():
     miner = await make_miner(ScriptedEngine())
-    request = make_request(structure=Structure(kind="regex", text="(yes|no)"))
+    request = make_request(structure=Structure(kind="json_schema", text='{"enum": ["yes", "no"]}'))
     assert await refusal_of(miner, request) is RejectionReason.PARAMETER_NOT_VERIFIED
 
 
