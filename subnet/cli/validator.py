@@ -38,7 +38,7 @@ from subnet.edge.system import SystemClock, random_bytes, run_until_stopped
 from subnet.edge.telemetry import set_up_logging
 from subnet.edge.validator_store import Rules, SqliteValidatorStore
 from subnet.edge.wallets import load_wallet
-from subnet.ports import Chain, ChainError, Tokenizer
+from subnet.ports import Chain, ChainError, SamplingReferee, Tokenizer
 from subnet.roles.auditor import Auditor, RefereeUnsoundError
 from subnet.roles.book import StandingBook
 from subnet.roles.prober import Prober
@@ -191,16 +191,14 @@ async def _run(
     )
     try:
         await _assert_registered(chain, signer.hotkey, settings)
-        referee = make_referee(settings, files, table)
-        assert_calibrated(referee.environment, table)
+        referee = _calibrated_referee(settings, files, table)
         book = StandingBook(store, files.release.digest(), settings.evidence)
         second_opinions = make_second_opinions(settings, files, table, tokenizer, store, book)
-        canary = canary_of(referee.continued(canary_questions(tokenizer), CANARY_TOKENS))
         auditor = Auditor(
             chain=chain,
             referee=referee,
             table=table,
-            canary=canary,
+            canary=canary_of(referee.continued(canary_questions(tokenizer), CANARY_TOKENS)),
             store=store,
             book=book,
             tokenizer=tokenizer,
@@ -248,6 +246,14 @@ async def _run(
     finally:
         await client.close()
         await chain.close()
+
+
+def _calibrated_referee(
+    settings: Settings, files: ReleaseFiles, table: CalibrationTable
+) -> SamplingReferee:
+    referee = make_referee(settings, files, table)
+    assert_calibrated(referee.environment, table)
+    return referee
 
 
 def assert_calibrated(here: Environment, table: CalibrationTable) -> None:
