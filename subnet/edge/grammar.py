@@ -47,7 +47,7 @@ class Grammars:
             )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ConfigError(
-                f"no grammar backend for the tokenizer in {folder}: {_first_line(error)}; "
+                f"cannot load a grammar backend for {folder}: {_first_line(error)}; "
                 'without structured output: grammar = "none" under [release] in subnet.toml'
             ) from error
         self._compiler = xgrammar.GrammarCompiler(vocabulary, max_threads=1, cache_enabled=False)

@@ -83,7 +83,11 @@ def answered(files, release, tokenizer):
     pendings = []
     for number, (request, claim) in enumerate(zip(requests, found.claims, strict=True)):
         signed = signed_answer(
-            request, claim.output_token_ids, claim.logprobs, finish_reason=claim.finish_reason
+            request,
+            claim.output_token_ids,
+            claim.logprobs,
+            finish_reason=claim.finish_reason,
+            environment=found.environment,
         )
         pendings.append(pending_of_answer(signed, claim.output_token_ids, claim.logprobs, number))
     return pendings

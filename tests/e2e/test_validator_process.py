@@ -20,6 +20,7 @@ from subnet.cli.status import read_status
 from subnet.config import ChainSettings, MinerSettings
 from subnet.core.admission import AdmissionParams
 from subnet.core.verification.claim import Claim
+from subnet.core.verification.environments import EnvironmentPair
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.btauth import HotkeySigner
 from subnet.edge.miner_server import MinerApp, bind_socket, serve_app
@@ -73,9 +74,10 @@ def make_release(folder: Path) -> Path:
     table = make_table()
     digest = load_release(str(folder)).digest()
     provenance = table.provenance.model_copy(update={"release_digest": digest})
-    (folder / "calibration.json").write_text(
-        table.model_copy(update={"provenance": provenance}).model_dump_json()
-    )
+    referee = TorchReferee(folder, dtype="float32", slack_logits=table.slack_logits)
+    pairs = (EnvironmentPair(miner=ENVIRONMENT, referee=referee.environment),)
+    made = table.model_copy(update={"provenance": provenance, "pairs": pairs})
+    (folder / "calibration.json").write_text(made.model_dump_json())
     return folder
 
 

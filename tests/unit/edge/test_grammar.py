@@ -171,5 +171,5 @@ def test_another_version_than_the_release_pins_is_refused(release):
 
 
 def test_a_folder_without_a_tokenizer_is_one_line(tmp_path):
-    with pytest.raises(ConfigError, match="no grammar backend"):
+    with pytest.raises(ConfigError, match="cannot load a grammar backend"):
         grammars_of(tmp_path, 100, (2,))

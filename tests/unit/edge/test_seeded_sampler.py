@@ -27,7 +27,10 @@ from subnet.edge.seeded_sampler import SeededSampler, seeded_params  # noqa: E40
 VOCABULARY = 300
 TINY_VOCABULARY = 2048
 TINY = Path(__file__).parents[3] / "assets" / "tiny"
-VOTE = Structure(kind="json_schema", text='{"type": "array", "items": {"enum": ["yes", "no"]}}')
+VOTE = Structure(
+    kind="json_schema",
+    text='{"type": "array", "items": {"enum": ["yes", "no"]}, "minItems": 2}',
+)
 
 
 def params(seed=7, temperature_milli=1000, top_p_milli=950, top_k=50, structure=None):

@@ -232,7 +232,8 @@ async def test_an_unknown_engine_argument_is_refused_before_anything_loads(files
 async def test_a_killed_engine_ends_streams_and_tells_its_miner(engine):
     watching = asyncio.create_task(engine.failed())
     running = asyncio.create_task(answer(engine, ask(600, tokens_max=100)))
-    await asyncio.sleep(0.02)
+    while not engine._streams:  # noqa: ASYNC110 - the request is written in this very turn
+        await asyncio.sleep(0)
     os.kill(engine.process_id, signal.SIGKILL)
     outcomes = await asyncio.gather(watching, running, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [EngineError] * 2
