@@ -1,7 +1,7 @@
 """What a GPU does to our noise, vLLM's kernel, honest margins and the referee; prints JSON.
 
-Needs torch, triton and transformers, no vLLM. Transcripts travel as files, so that answers made on
-one kind of machine are judged on the other:
+Needs torch, triton, transformers and xgrammar, no vLLM. Transcripts travel as files, so that
+answers made on one kind of machine are judged on the other:
 
     python scripts/gpu_check.py --device cpu --serve cpu.json          answers by vLLM, on a CPU
     python scripts/gpu_check.py --transcripts cpu.json --sample gpu.json --output FILE   on a GPU
@@ -38,6 +38,7 @@ from subnet.core.verification.claim import Claim
 from subnet.core.verification.margin import seeded_choice
 from subnet.core.verification.noise import gumbel_of, hash_words, seed_prefix, seeded_gumbel
 from subnet.core.verification.support import SamplingRows
+from subnet.edge.grammar import release_grammars
 from subnet.edge.release_files import load_release_files
 from subnet.edge.tokenizer import HubTokenizer
 from subnet.edge.torch_referee import TorchReferee
@@ -45,7 +46,7 @@ from subnet.lab.bare_forward import BareForward, seconds
 from subnet.lab.calibration import BATCH_SHARES, Answer, checked
 from subnet.lab.sampler import Job, generate, load_model
 from subnet.lab.traffic import planned_requests
-from subnet.lab.transcripts import ENGINES, served
+from subnet.lab.transcripts import ENGINES, claim_to, served
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "assets" / "tiny"
@@ -191,7 +192,11 @@ def judge(claims: list[Claim], device: str) -> dict[str, Any]:
     files = load_release_files(str(TINY))
     table = CalibrationTable.model_validate_json((TINY / "calibration.json").read_bytes())
     referee = TorchReferee(
-        files.folder, dtype=files.release.dtype, slack_logits=table.slack_logits, device=device
+        files.folder,
+        dtype=files.release.dtype,
+        slack_logits=table.slack_logits,
+        device=device,
+        grammars=release_grammars(files.release, files.folder),
     )
     scores = referee.score(claims)
     answers = [
@@ -228,23 +233,17 @@ def sampled_claims(prompts: int, device: str) -> list[Claim]:
             top_k=each.top_k,
             tokens_max=min(each.tokens_max, room - len(each.prompt_token_ids)),
             seed=each.seed,
+            structure=each.structure,
         )
         for each in requests
     ]
     stops = files.release.stop_token_ids
-    made = generate([load_model(files.folder, files.release.dtype, device)], jobs, stops)
+    models = [load_model(files.folder, files.release.dtype, device)]
+    grammars = release_grammars(files.release, files.folder)
+    made = generate(models, jobs, stops, grammars=grammars)
     return [
-        Claim(
-            prompt_token_ids=job.prompt_token_ids,
-            output_token_ids=ids,
-            temperature_milli=job.temperature_milli,
-            top_p_milli=job.top_p_milli,
-            top_k=job.top_k,
-            seed=job.seed,
-            logprobs=logprobs,
-            finish_reason="stop" if ids[-1] in stops else "length",
-        )
-        for job, (ids, logprobs) in zip(jobs, made, strict=True)
+        claim_to(each, ids, logprobs, "stop" if ids[-1] in stops else "length")
+        for each, (ids, logprobs) in zip(requests, made, strict=True)
     ]
 
 

@@ -52,9 +52,9 @@ class Grammars:
             ) from error
         self._compiler = xgrammar.GrammarCompiler(vocabulary, max_threads=1, cache_enabled=False)
         self._compiled = lru_cache(maxsize=COMPILED_MAX)(self._compile)
-        self._stops = xgrammar.allocate_token_bitmask(1, vocab_size).zero_()[0]
-        for token in stop_token_ids:
-            self._stops[token // 32] |= _BITS[token % 32]
+        bits = np.zeros(32 * empty_masks(1, vocab_size).shape[1], np.bool_)
+        bits[list(stop_token_ids)] = True
+        self._stops = torch.from_numpy(np.packbits(bits, bitorder="little").view(np.int32))
 
     def walk(self, structure: Structure) -> "Walk":
         """A fresh walk through the structure. Raises StructureError."""
@@ -80,7 +80,7 @@ class Grammars:
     def _replay(
         self, structure: Structure, token_ids: Sequence[int]
     ) -> tuple[torch.Tensor, int | None]:
-        masks = xgrammar.allocate_token_bitmask(len(token_ids), self._vocab_size)
+        masks = empty_masks(len(token_ids), self._vocab_size)
         self.walk(structure).fill_all(token_ids, masks)
         allowed = is_allowed(masks, np.array(token_ids, np.int64)[:, None])[:, 0]
         if allowed.all():
@@ -178,9 +178,6 @@ def mask_logits(logits: torch.Tensor, masks: torch.Tensor) -> None:
 def empty_masks(rows: int, vocab_size: int) -> torch.Tensor:
     """Masks [rows, words] that bar nothing."""
     return xgrammar.allocate_token_bitmask(rows, vocab_size)
-
-
-_BITS: Final = [1 << bit for bit in range(31)] + [-(1 << 31)]
 
 
 def _first_line(error: Exception) -> str:

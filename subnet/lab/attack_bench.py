@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,9 +25,6 @@ from subnet.lab.one_token import OneTokenResult, one_token_result
 from subnet.lab.play import Jury, Runs, Scored, exact_fault, played, questions_of, requests_of
 from subnet.lab.transcripts import ENGINES, Watch, make_referee, scored, served
 from subnet.ports import EngineRequest, Tokenizer
-
-if TYPE_CHECKING:
-    pass
 
 RUNS: Final = 200
 RESPONSES_MAX: Final = 4000

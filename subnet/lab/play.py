@@ -35,7 +35,7 @@ from subnet.lab.adversary import Adversary, Diluted, Lab, LabAnswer, Question, S
 from subnet.lab.attacks import ATTACKS
 from subnet.lab.detection import Detection, Judged, Pool
 from subnet.lab.traffic import planned_requests
-from subnet.lab.transcripts import scored
+from subnet.lab.transcripts import claim_to, scored
 from subnet.ports import EngineRequest, Grammars, Tokenizer
 
 if TYPE_CHECKING:
@@ -169,17 +169,7 @@ def answers_scored(
 ) -> list[Scored]:
     """Answers checked and scored as a validator would."""
     claims = [
-        Claim(
-            prompt_token_ids=question.request.prompt_token_ids,
-            output_token_ids=answer.token_ids,
-            temperature_milli=question.request.temperature_milli,
-            top_p_milli=question.request.top_p_milli,
-            top_k=question.request.top_k,
-            seed=question.request.seed,
-            logprobs=answer.logprobs,
-            finish_reason=answer.finish_reason,
-            structure=question.request.structure,
-        )
+        claim_to(question.request, answer.token_ids, answer.logprobs, answer.finish_reason)
         for question, answer in zip(questions, answers, strict=True)
     ]
     faults = [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from protocol.inference import Environment
+from protocol.inference import Environment, FinishReason
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.edge.release_files import ReleaseFiles
 from subnet.edge.vllm_engine import VllmEngine
@@ -29,6 +29,26 @@ Advance = Callable[[int], None]
 """Told how many requests or claims are done."""
 Watch = Callable[[str, int], Advance]
 """Opens a progress bar: a title and how much there is to do."""
+
+
+def claim_to(
+    request: EngineRequest,
+    token_ids: Sequence[int],
+    logprobs: Sequence[float],
+    finish_reason: FinishReason,
+) -> Claim:
+    """What an answer to an engine's request claims."""
+    return Claim(
+        prompt_token_ids=request.prompt_token_ids,
+        output_token_ids=tuple(token_ids),
+        temperature_milli=request.temperature_milli,
+        top_p_milli=request.top_p_milli,
+        top_k=request.top_k,
+        seed=request.seed,
+        logprobs=tuple(logprobs),
+        finish_reason=finish_reason,
+        structure=request.structure,
+    )
 
 
 async def serve(
@@ -47,17 +67,7 @@ async def serve(
                 token_ids += delta.token_ids
                 logprobs += np.array(delta.logprobs, np.float16).tolist()  # As on the wire.
             assert delta.finish_reason is not None
-            claims[request.request_id] = Claim(
-                prompt_token_ids=request.prompt_token_ids,
-                output_token_ids=tuple(token_ids),
-                temperature_milli=request.temperature_milli,
-                top_p_milli=request.top_p_milli,
-                top_k=request.top_k,
-                seed=request.seed,
-                logprobs=tuple(logprobs),
-                finish_reason=delta.finish_reason,
-                structure=request.structure,
-            )
+            claims[request.request_id] = claim_to(request, token_ids, logprobs, delta.finish_reason)
             advance(1)
 
     await asyncio.gather(*(serve_next() for _ in range(batch)))

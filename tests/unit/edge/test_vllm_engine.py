@@ -21,7 +21,6 @@ pytest.importorskip("vllm")
 
 from protocol.structure import Structure  # noqa: E402
 from subnet.config import ConfigError  # noqa: E402
-from subnet.core.verification.claim import Claim  # noqa: E402
 from subnet.edge.grammar import release_grammars  # noqa: E402
 from subnet.edge.miner_client import HttpMinerClient  # noqa: E402
 from subnet.edge.release_files import load_release_files  # noqa: E402
@@ -29,6 +28,7 @@ from subnet.edge.system import SystemClock  # noqa: E402
 from subnet.edge.torch_referee import TorchReferee  # noqa: E402
 from subnet.edge.vllm_engine import VllmEngine  # noqa: E402
 from subnet.edge.vllm_runtime import runtime_name  # noqa: E402
+from subnet.lab.transcripts import claim_to  # noqa: E402
 from subnet.ports import EngineError, EngineRequest, UnsupportedRequestError  # noqa: E402
 from tests.miner_support import (  # noqa: E402
     CALLER,
@@ -85,20 +85,6 @@ async def answer(engine, request: EngineRequest):
     return tuple(token_ids), tuple(logprobs), finish
 
 
-def claim_from(request: EngineRequest, token_ids, logprobs, finish) -> Claim:
-    return Claim(
-        prompt_token_ids=request.prompt_token_ids,
-        output_token_ids=token_ids,
-        temperature_milli=request.temperature_milli,
-        top_p_milli=request.top_p_milli,
-        top_k=request.top_k,
-        seed=request.seed,
-        logprobs=logprobs,
-        finish_reason=finish,
-        structure=request.structure,
-    )
-
-
 async def test_the_same_request_gives_the_same_tokens_alone_and_in_a_crowd(engine):
     requests = [ask(number) for number in range(3 * STREAMS)]
     crowd = await asyncio.gather(*(answer(engine, request) for request in requests))
@@ -129,7 +115,7 @@ async def test_an_answer_never_outgrows_the_context(engine):
 async def test_the_referee_finds_that_the_release_answered(engine, files):
     referee = TorchReferee(files.folder, dtype="float32", slack_logits=0.01)
     requests = [ask(n, temperature_milli=t) for n, t in enumerate((0, 300, 1000, 2000), 300)]
-    claims = [claim_from(request, *await answer(engine, request)) for request in requests]
+    claims = [claim_to(request, *await answer(engine, request)) for request in requests]
     for score in await asyncio.to_thread(referee.score, claims):
         assert max(score.margins) < 0.01
         assert max(score.logprob_gaps) < 0.01
@@ -176,7 +162,7 @@ async def test_structured_answers_obey_and_are_found_to_be_the_releases(worded):
         for n, t in enumerate((0, 0, 300, 1000, 1000, 2000, 2000, 1500), 700)
     ]
     answers = await asyncio.gather(*(answer(engine, request) for request in requests))
-    claims = [claim_from(request, *found) for request, found in zip(requests, answers, strict=True)]
+    claims = [claim_to(request, *found) for request, found in zip(requests, answers, strict=True)]
     for claim in claims:
         if claim.structure:
             assert grammars.refused_at(LIST, claim.output_token_ids) is None
