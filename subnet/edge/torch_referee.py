@@ -120,7 +120,8 @@ class TorchReferee:
         return scores
 
     def continued(self, claims: Sequence[Claim], tokens: int) -> list[Claim]:
-        """The claims with `tokens` more tokens as an honest sampler emits them, past any stop.
+        """The claims with `tokens` more tokens as an honest sampler emits them, past any stop,
+        each under its structure.
 
         One full pass a token and claim: for a few short answers whose truth must be known.
         """
@@ -135,7 +136,12 @@ class TorchReferee:
         with torch.inference_mode():
             inputs = torch.tensor([ids], device=self._device)
             hidden = self._decoder(input_ids=inputs, use_cache=False).last_hidden_state[:, -1]
-            best_logits, best = best_of(self._head(hidden).float(), self._candidates)
+            logits = self._head(hidden).float()
+            # The mask before a token does not depend on the token.
+            masks = self._masks([replace(claim, output_token_ids=(*claim.output_token_ids, 0))])
+            if masks is not None:
+                mask_logits(logits, masks[-1:])
+            best_logits, best = best_of(logits, self._candidates)
         rows = sampling_rows([claim], np.array([0]), np.array([len(ids) - 1]))
         (chosen,) = seeded_choice(_numpy(best_logits), _numpy(best), rows, self._vocab_size, np)
         return replace(claim, output_token_ids=(*claim.output_token_ids, int(chosen)))

@@ -30,6 +30,8 @@ from subnet.core.verification.rows import logprob_gaps, sampling_rows
 from subnet.edge.vllm_runtime import measured_environment, set_engine_environment, start_vllm
 
 if TYPE_CHECKING:
+    import torch
+
     from subnet.edge.grammar import Grammars
 
 _Ids = npt.NDArray[np.int64]
@@ -98,7 +100,8 @@ class VllmReferee:
         return scores
 
     def continued(self, claims: Sequence[Claim], tokens: int) -> list[Claim]:
-        """The claims with `tokens` more tokens as an honest sampler emits them, past any stop.
+        """The claims with `tokens` more tokens as an honest sampler emits them, past any stop,
+        each under its structure.
 
         One full pass a token and claim: for a few short answers whose truth must be known.
         """
@@ -118,12 +121,15 @@ class VllmReferee:
 
     def _add(self, index: int, claim: Claim) -> str:
         """Start the prefill of a whole answer; vLLM's name for it."""
-        count = self._best if claim.structure is None else self._vocab_size
-        return self._start(index, claim, {"prompt_logprobs": count})
+        return self._start(index, claim, {"prompt_logprobs": self._wanted(claim)})
 
     def _ask_next(self, index: int, claim: Claim) -> str:
         """Start the pass that gives the next token's log-probabilities; vLLM's name for it."""
-        return self._start(index, claim, {"logprobs": self._best})
+        return self._start(index, claim, {"logprobs": self._wanted(claim)})
+
+    def _wanted(self, claim: Claim) -> int:
+        """How many of the best log-probabilities cover what a structure may leave."""
+        return self._best if claim.structure is None else self._vocab_size
 
     def _start(self, index: int, claim: Claim, wanted: Mapping[str, int]) -> str:
         from vllm import SamplingParams
@@ -146,6 +152,11 @@ class VllmReferee:
         """`found` are vLLM's `LogprobsLists` of one position: the greedy token, then the best."""
         ids = np.array(found.logprob_token_ids, np.int64)[:, 1:]
         logprobs = np.array(found.logprobs, np.float64)[:, 1:]
+        if claim.structure is not None:
+            # The mask before a token does not depend on the token.
+            any_next = np.array((*claim.output_token_ids, 0), np.int64)
+            masks = self._masks(claim.structure, any_next)[-1:]
+            logprobs, ids = self._masked(masks, logprobs, ids)
         position = len(claim.prompt_token_ids) + len(claim.output_token_ids) - 1
         rows = sampling_rows([claim], np.array([0]), np.array([position]))
         (chosen,) = seeded_choice(logprobs, ids, rows, self._vocab_size, np)
@@ -161,8 +172,9 @@ class VllmReferee:
         best, known = logprobs[:, 1:], ids[:, 1:]
         is_possible = ids[:, 0] == claimed
         if claim.structure is not None:
-            best, known, is_allowed = self._masked(claim.structure, claimed, best, known)
-            is_possible &= is_allowed
+            masks = self._masks(claim.structure, claimed)
+            best, known = self._masked(masks, best, known)
+            is_possible &= _is_allowed(masks, claimed[:, None])[:, 0]
         positions = position_of(len(claim.prompt_token_ids), np.arange(tokens))
         margin = margins(
             best,
@@ -176,18 +188,23 @@ class VllmReferee:
         )
         return ClaimScore(tuple(margin.tolist()), logprob_gaps(claim, own))
 
-    def _masked(
-        self, structure: Structure, claimed: _Ids, logprobs: _Floats, ids: _Ids
-    ) -> tuple[_Floats, _Ids, npt.NDArray[np.bool_]]:
-        """The best that the structure allows, their ids, and whether it allows what is claimed."""
-        from subnet.edge.grammar import is_allowed
-
+    def _masks(self, structure: Structure, claimed: _Ids) -> "torch.Tensor":
+        """The mask [n, words] before each of the claimed tokens [n]."""
         assert self._grammars is not None, "structured answers need the release's grammars"
-        masks = self._grammars.masks(structure, claimed.tolist())
-        allowed = np.where(is_allowed(masks, ids), logprobs, -np.inf)
+        return self._grammars.masks(structure, claimed.tolist())
+
+    def _masked(self, masks: "torch.Tensor", logprobs: _Floats, ids: _Ids) -> tuple[_Floats, _Ids]:
+        """The best of [n, k] that the masks [n, words] allow, and their ids."""
+        allowed = np.where(_is_allowed(masks, ids), logprobs, -np.inf)
         best, places = best_candidates(allowed.astype(np.float32), self._best)
-        possible = is_allowed(masks, claimed[:, None])[:, 0]
-        return best.astype(np.float64), np.take_along_axis(ids, places, axis=1), possible
+        return best.astype(np.float64), np.take_along_axis(ids, places, axis=1)
+
+
+def _is_allowed(masks: "torch.Tensor", token_ids: _Ids) -> npt.NDArray[np.bool_]:
+    """Loads torch, whose environment has to be set before."""
+    from subnet.edge.grammar import is_allowed
+
+    return is_allowed(masks, token_ids)
 
 
 def _grammars(release: Release, folder: Path) -> "Grammars | None":

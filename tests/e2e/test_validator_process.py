@@ -23,6 +23,7 @@ from subnet.core.verification.claim import Claim
 from subnet.core.verification.environments import EnvironmentPair
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.btauth import HotkeySigner
+from subnet.edge.grammar import release_grammars
 from subnet.edge.miner_server import MinerApp, bind_socket, serve_app
 from subnet.edge.release_files import load_release
 from subnet.edge.system import SystemClock
@@ -90,7 +91,12 @@ class TorchEngine:
         self.release = load_release(str(folder))
         self.environment = ENVIRONMENT
         self.seed_shift = seed_shift
-        self._referee = TorchReferee(folder, dtype="float32", slack_logits=0.05)
+        self._referee = TorchReferee(
+            folder,
+            dtype="float32",
+            slack_logits=0.05,
+            grammars=release_grammars(self.release, folder),
+        )
         self._turn = asyncio.Lock()
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
@@ -103,6 +109,7 @@ class TorchEngine:
             request.seed + self.seed_shift,
             None,
             "length",
+            request.structure,
         )
         for number in range(1, request.tokens_max + 1):
             async with self._turn:

@@ -120,6 +120,19 @@ def test_both_referees_replay_the_masks_of_a_structured_answer(referee, other, f
         assert scores[2].margins[0] == MARGIN_CAP_LOGITS
 
 
+def test_each_answers_a_structure_as_the_other_finds_honest(referee, other, files):
+    number = Structure(kind="json_schema", text='{"type": "array", "items": {"type": "integer"}}')
+    asked = [
+        replace(unanswered(n, 9 + n, files.release.vocab_size), structure=number) for n in range(8)
+    ]
+    grammars = release_grammars(files.release, TINY)
+    for author in (referee, other):
+        made = author.continued(asked, 6)
+        assert not any(grammars.refused_at(number, claim.output_token_ids) for claim in made)
+        for judge in (referee, other):
+            assert max(max(score.margins) for score in judge.score(made)) < 0.1
+
+
 def test_order_is_kept_and_an_empty_answer_has_an_empty_score(referee, honest):
     short = replace(honest[1], output_token_ids=honest[1].output_token_ids[:3], logprobs=None)
     empty = replace(honest[0], output_token_ids=(), logprobs=())
