@@ -11,7 +11,7 @@ from typing import Any
 
 from protocol.handshake import MinerCard
 from protocol.inference import Environment, InferenceResponse, OutputHash
-from protocol.release import Release
+from protocol.release import GRAMMAR_BACKEND, Release
 from protocol.sampling import derive_seed
 from protocol.structure import Structure
 from subnet.config import Settings
@@ -44,6 +44,7 @@ from subnet.ports import (
 )
 from subnet.roles.auditor import Auditor
 from subnet.roles.book import StandingBook
+from subnet.roles.dispatcher import Dispatcher
 from subnet.roles.prober import Prober
 from subnet.roles.roster import Roster
 from subnet.roles.second_opinion import SecondOpinions
@@ -67,6 +68,7 @@ RELEASE = Release(
     vocab_size=1000,
     context_tokens_max=2048,
     stop_token_ids=(STOP,),
+    grammar=GRAMMAR_BACKEND,
 )
 OTHER_RELEASE = RELEASE.model_copy(update={"weights_digest": "c" * 64})
 ENVIRONMENT = Environment(engine="hash-1", torch="none", device="none", dtype="float32")
@@ -541,7 +543,7 @@ class Subnet:
             settings=settings.validator,
             standing=settings.standing,
         )
-        self.prober = Prober(
+        self.dispatcher = Dispatcher(
             grammars=FakeGrammars(),
             client=self.client,
             store=self.store,
@@ -552,6 +554,12 @@ class Subnet:
             own_hotkey=VALIDATOR,
             release=RELEASE,
             settings=settings,
+        )
+        self.prober = Prober(
+            dispatcher=self.dispatcher,
+            store=self.store,
+            roster=self.roster,
+            settings=settings.validator,
         )
         self.auditor = Auditor(
             chain=self.chain,

@@ -41,6 +41,7 @@ from subnet.edge.wallets import load_wallet
 from subnet.ports import Chain, ChainError, SamplingReferee, Tokenizer
 from subnet.roles.auditor import Auditor, RefereeUnsoundError
 from subnet.roles.book import StandingBook
+from subnet.roles.dispatcher import Dispatcher
 from subnet.roles.prober import Prober
 from subnet.roles.roster import Roster
 from subnet.roles.supervisor import Supervisor
@@ -216,7 +217,7 @@ async def _run(
             settings=settings.validator,
             standing=settings.standing,
         )
-        prober = Prober(
+        dispatcher = Dispatcher(
             client=client,
             store=store,
             book=book,
@@ -227,6 +228,9 @@ async def _run(
             own_hotkey=signer.hotkey,
             release=files.release,
             settings=settings,
+        )
+        prober = Prober(
+            dispatcher=dispatcher, store=store, roster=roster, settings=settings.validator
         )
         setter = WeightSetter(
             chain=chain,

@@ -127,9 +127,13 @@ def draw_sampling(
     raise AssertionError("a draw lies below the sum of the shares")
 
 
-def draw_gap_seconds(secret: bytes, counter: int, mean_seconds: float) -> float:
-    """An exponential gap: requests that arrive so are a Poisson process, as users' are."""
-    uniform = (Draws(b"assay/gap/1", _key(secret, counter)).word() + 0.5) / 2**64
+def draw_gap_seconds(secret: bytes, label: bytes, mean_seconds: float) -> float:
+    """An exponential gap: requests that arrive so are a Poisson process, as users' are.
+
+    `label` is the counter (8 bytes, little endian) of the request before it, or a new miner's
+    hotkey: every reserved counter is a request's, so that a missing one shows.
+    """
+    uniform = (Draws(b"assay/gap/2", secret, label).word() + 0.5) / 2**64
     return -math.log(uniform) * mean_seconds
 
 

@@ -69,12 +69,12 @@ def test_every_draw_is_inside_its_parameters(counter):
     sampling = draw_sampling(secret, counter, 96, PARAMS)
     points = {(c.temperature_milli, c.top_p_milli, c.top_k) for c in PARAMS.sampling}
     assert (sampling.temperature_milli, sampling.top_p_milli, sampling.top_k) in points
-    assert draw_gap_seconds(secret, counter, 2.0) > 0
+    assert draw_gap_seconds(secret, counter.to_bytes(8, "little"), 2.0) > 0
 
 
 def test_gaps_have_the_mean_that_was_asked_for():
     secret = period_secret(MASTER, 3)
-    gaps = [draw_gap_seconds(secret, counter, 2.0) for counter in range(4000)]
+    gaps = [draw_gap_seconds(secret, counter.to_bytes(8, "little"), 2.0) for counter in range(4000)]
     assert 1.9 < sum(gaps) / len(gaps) < 2.1
 
 

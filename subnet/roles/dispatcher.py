@@ -1,0 +1,243 @@
+"""draw -> ASK -> structure -> pending audit: the one way in which miners are asked.
+
+Benchmarks and users' own prompts leave through this dispatcher: the same message, parameters drawn
+from the same mix. A user's prompt takes the place of a benchmark task when its miner is due, with
+that task's limit of tokens, so that neither rhythm nor length tells them apart; a structure does,
+as long as no user can ask for one. Each miner gets tasks of its own.
+"""
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+from protocol.inference import InferenceRequest, InferenceResponse
+from protocol.release import Release
+from subnet.config import Settings
+from subnet.core.audit import Traffic
+from subnet.core.audited import PendingAudit, SignedAnswer
+from subnet.core.draws import draw_sampling, draw_task, period_secret, request_id, request_nonce
+from subnet.core.history import UserPrompt
+from subnet.core.scoring import (
+    has_passed_probation,
+    latency_factor,
+    release_quality_ppm,
+    score_miner,
+)
+from subnet.core.standing import (
+    Blame,
+    after_answer,
+    after_fault,
+    after_violation,
+    blame_of_refusal,
+)
+from subnet.core.verification.claim import claim_of
+from subnet.core.verification.structure import structural_fault
+from subnet.ports import Clock, Exchange, Fault, Grammars, MinerClient, Tokenizer, ValidatorStore
+from subnet.roles.book import StandingBook
+from subnet.roles.roster import Peer, Roster
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Which draw of which period's secret a request comes from; no two requests share one."""
+
+    period: int
+    counter: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """One request with everything that its draws came from."""
+
+    request: InferenceRequest
+    traffic: Traffic
+    turn: Turn
+    prompt: UserPrompt | None
+
+
+class Dispatcher:
+    """Asks one miner one thing, and remembers what came of it."""
+
+    def __init__(
+        self,
+        *,
+        client: MinerClient,
+        store: ValidatorStore,
+        book: StandingBook,
+        roster: Roster,
+        tokenizer: Tokenizer,
+        grammars: Grammars | None,
+        clock: Clock,
+        own_hotkey: str,
+        release: Release,
+        settings: Settings,
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._book = book
+        self._roster = roster
+        self._tokenizer = tokenizer
+        self._grammars = grammars
+        self._clock = clock
+        self._own_hotkey = own_hotkey
+        self._release = release
+        self._release_digest = release.digest()
+        self._settings = settings
+        self._failed_at: defaultdict[int, set[str]] = defaultdict(set)
+        """Prompt id -> miners that failed on it; the next one is asked."""
+        self._sent: set[int] = set()
+        """Prompts on their way."""
+
+    def next_turn(self) -> Turn:
+        """A turn that is now due: whoever takes it must `ask` by it."""
+        return Turn(self._store.period(), self._store.reserve_counter())
+
+    async def ask(self, peer: Peer, turn: Turn) -> Exchange:
+        """One request to one miner, from draw to saved standing."""
+        dispatch = self._draw_dispatch(peer, turn)
+        prompt = dispatch.prompt
+        if prompt is not None:
+            self._sent.add(prompt.prompt_id)
+        try:
+            exchange = await self._client.infer(peer.endpoint, dispatch.request)
+        finally:
+            if prompt is not None:
+                self._sent.discard(prompt.prompt_id)
+        self._record(dispatch, exchange)
+        return exchange
+
+    def _draw_dispatch(self, peer: Peer, turn: Turn) -> Dispatch:
+        counter = turn.counter
+        secret = period_secret(self._store.master_secret, turn.period)
+        prompt = self._prompt_for(peer.endpoint.hotkey)
+        task = draw_task(secret, counter, self._settings.draws)
+        text = task.prompt if prompt is None else prompt.text
+        can_have_structure = prompt is None and self._grammars is not None
+        structure = task.structure if can_have_structure else None
+        request = InferenceRequest(
+            request_id=request_id(secret, counter),
+            release_digest=self._release_digest,
+            nonce=request_nonce(secret, counter),
+            prompt_token_ids=self._tokenizer.render(text),
+            sampling=draw_sampling(
+                secret, counter, task.max_tokens, self._settings.draws, structure
+            ),
+            timeout_ms=round(self._settings.validator.request_timeout_seconds * 1000),
+        )
+        traffic = Traffic.BENCHMARK if prompt is None else Traffic.ORGANIC
+        return Dispatch(request, traffic, turn, prompt)
+
+    def _prompt_for(self, hotkey: str) -> UserPrompt | None:
+        """An open prompt, if this miner is the best-scored that has not failed on it."""
+        for prompt in self._store.open_prompts():
+            if prompt.prompt_id not in self._sent:
+                failed = self._failed_at[prompt.prompt_id]
+                best = self._best_miner(failed) or self._best_miner(set())
+                if best == hotkey:
+                    return prompt
+        return None
+
+    def _best_miner(self, without: set[str]) -> str | None:
+        """The best-scored miner that can be asked and has passed probation; None if none has."""
+        scoring, evidence = self._settings.scoring, self._settings.evidence
+        standings = self._book.known()
+        quality = release_quality_ppm(standings, scoring)
+        able = [
+            standing
+            for standing in standings
+            if standing.hotkey in self._roster.peers
+            and standing.hotkey not in without
+            and has_passed_probation(standing, scoring)
+        ]
+        best = max(
+            able,
+            key=lambda one: (score_miner(one, quality, scoring, evidence).total_ppm, one.hotkey),
+            default=None,
+        )
+        return None if best is None else best.hotkey
+
+    def _record(self, dispatch: Dispatch, exchange: Exchange) -> None:
+        """Save what an exchange left: a fault, a violation, or an answer that waits for audit."""
+        response = exchange.response
+        if exchange.fault is not None or response is None:
+            self._record_fault(dispatch, exchange)
+            return
+        standing = self._book.standing(exchange.miner_hotkey)
+        violation = structural_fault(
+            exchange.token_ids,
+            response.finish_reason,
+            prompt_tokens=len(dispatch.request.prompt_token_ids),
+            tokens_max=dispatch.request.sampling.tokens_max,
+            release=self._release,
+            refused_at=self._refused_at(dispatch.request, exchange),
+        )
+        if violation is not None:
+            detail = f"request {dispatch.request.request_id}"
+            _log.warning("miner %s: %s in %s", exchange.miner_hotkey, violation, detail)
+            now_ns = self._clock.now_ns()
+            closed = after_violation(standing, violation, detail, now_ns, self._settings.standing)
+            self._store.save_answer(closed)
+            self._book.put([closed])
+            self._forget_prompt(dispatch, exchange.miner_hotkey)
+            return
+        speed = latency_factor(exchange.token_times_us, exchange.total_us, self._settings.scoring)
+        answered = after_answer(standing, speed, self._settings.standing)
+        pending = self._pending(dispatch, exchange, response)
+        prompt = dispatch.prompt
+        if prompt is not None:
+            prompt = replace(
+                prompt,
+                answer=self._tokenizer.detokenize(exchange.token_ids),
+                answered_by=exchange.miner_hotkey,
+                request_id=dispatch.request.request_id,
+            )
+        self._store.save_answer(answered, pending, prompt)
+        self._book.put([answered])
+
+    def _refused_at(self, request: InferenceRequest, exchange: Exchange) -> int | None:
+        structure = request.sampling.structure
+        if structure is None:
+            return None
+        assert self._grammars is not None, "only what can be checked is asked for"
+        return self._grammars.refused_at(structure, exchange.token_ids)
+
+    def _record_fault(self, dispatch: Dispatch, exchange: Exchange) -> None:
+        fault = exchange.fault or Fault.BROKEN_STREAM
+        is_refused = fault is Fault.REFUSED
+        word = exchange.rejection_reason if is_refused else None
+        blame = blame_of_refusal(exchange.rejection_reason) if is_refused else Blame.MINER
+        standing = self._book.standing(exchange.miner_hotkey)
+        faulty = after_fault(standing, word or fault, blame, self._settings.standing)
+        _log.info("miner %s: %s %s", exchange.miner_hotkey, word or fault, exchange.fault_detail)
+        self._store.save_answer(faulty)
+        self._book.put([faulty])
+        self._forget_prompt(dispatch, exchange.miner_hotkey)
+
+    def _forget_prompt(self, dispatch: Dispatch, hotkey: str) -> None:
+        if dispatch.prompt is not None:
+            self._failed_at[dispatch.prompt.prompt_id].add(hotkey)
+
+    def _pending(
+        self, dispatch: Dispatch, exchange: Exchange, response: InferenceResponse
+    ) -> PendingAudit:
+        request = dispatch.request
+        return PendingAudit(
+            request_id=request.request_id,
+            miner_hotkey=exchange.miner_hotkey,
+            traffic=dispatch.traffic,
+            period=dispatch.turn.period,
+            counter=dispatch.turn.counter,
+            response_digest=response.digest(),
+            claim=claim_of(
+                request,
+                exchange.token_ids,
+                exchange.logprobs,
+                response.finish_reason,
+                miner_hotkey=exchange.miner_hotkey,
+                caller_hotkey=self._own_hotkey,
+            ),
+            signed=SignedAnswer(request, response, exchange.response_signature or ""),
+            has_consent=dispatch.prompt is None or dispatch.prompt.has_consent,
+        )
