@@ -42,15 +42,8 @@ from subnet.ports import (
     Neuron,
     OpinionUnavailableError,
 )
-from subnet.roles.auditor import Auditor
-from subnet.roles.book import StandingBook
-from subnet.roles.dispatcher import Dispatcher
-from subnet.roles.prober import Prober
-from subnet.roles.roster import Roster
-from subnet.roles.second_opinion import SecondOpinions
 from subnet.roles.supervisor import Supervisor
-from subnet.roles.validator import run_loops
-from subnet.roles.weight_setter import WeightSetter
+from subnet.roles.validator import Validator, World
 from tests.calibration_support import PROVENANCE
 
 VALIDATOR = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
@@ -531,76 +524,33 @@ class Subnet:
                 settings.validator.evidence_answers_max, settings.validator.evidence_tokens_max
             ),
         )
-        self.book = StandingBook(self.store, RELEASE.digest(), settings.evidence)
-        tokenizer, clock = ByteTokenizer(), LoopClock()
-        self.roster = Roster(
-            chain=self.chain,
-            client=self.client,
-            store=self.store,
-            book=self.book,
-            own_hotkey=VALIDATOR,
-            release=RELEASE,
-            settings=settings.validator,
-            standing=settings.standing,
-        )
-        self.dispatcher = Dispatcher(
-            grammars=FakeGrammars(),
-            client=self.client,
-            store=self.store,
-            book=self.book,
-            roster=self.roster,
-            tokenizer=tokenizer,
-            clock=clock,
-            own_hotkey=VALIDATOR,
-            release=RELEASE,
-            settings=settings,
-        )
-        self.prober = Prober(
-            dispatcher=self.dispatcher,
-            store=self.store,
-            roster=self.roster,
-            settings=settings.validator,
-        )
-        self.auditor = Auditor(
-            chain=self.chain,
-            referee=self.referee,
-            table=make_table(),
-            canary=make_canary(),
-            store=self.store,
-            book=self.book,
-            tokenizer=tokenizer,
-            clock=clock,
-            settings=settings,
-        )
-        self.setter = WeightSetter(
-            chain=self.chain,
-            store=self.store,
-            book=self.book,
-            clock=clock,
-            own_hotkey=VALIDATOR,
-            settings=settings,
-        )
         self.second_engine = FakeSecondEngine()
-        self.second_opinions = SecondOpinions(
-            engine=self.second_engine,
-            store=self.store,
-            book=self.book,
-            clock=clock,
-            settings=settings,
+        has_second = settings.validator.second_opinion != "none"
+        self.roles = Validator(
+            World(
+                chain=self.chain,
+                client=self.client,
+                referee=self.referee,
+                second_engine=self.second_engine if has_second else None,
+                grammars=FakeGrammars(),
+                tokenizer=ByteTokenizer(),
+                store=self.store,
+                clock=LoopClock(),
+                own_hotkey=VALIDATOR,
+                release=RELEASE,
+                table=make_table(),
+                canary=make_canary(),
+                settings=settings,
+            )
         )
+        self.book, self.roster = self.roles.book, self.roles.roster
+        self.dispatcher, self.auditor = self.roles.dispatcher, self.roles.auditor
+        self.setter = self.roles.weight_setter
         self.supervisor = Supervisor(1.0, 8.0)
 
     async def run(self) -> None:
         """All loops, until `epochs_max` weights were set."""
-        has_second = self.settings.validator.second_opinion != "none"
-        await run_loops(
-            self.roster,
-            self.prober,
-            self.auditor,
-            self.setter,
-            self.supervisor,
-            self.second_opinions if has_second else None,
-        )
+        await self.roles.run(self.supervisor)
 
     def shares(self) -> dict[str, float]:
         """The last weights as shares by hotkey, the validator's own as `own`."""

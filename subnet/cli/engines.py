@@ -9,10 +9,7 @@ from subnet.core.verification.claim import Claim
 from subnet.edge.referees import RefereeKind, RefereePlan, load_referee
 from subnet.edge.release_files import ReleaseFiles
 from subnet.edge.second_engine import ChildSecondEngine
-from subnet.edge.system import SystemClock
-from subnet.ports import Grammars, SamplingReferee, Tokenizer, ValidatorStore
-from subnet.roles.book import StandingBook
-from subnet.roles.second_opinion import SecondOpinions
+from subnet.ports import Grammars, SamplingReferee, SecondEngine, Tokenizer
 
 CANARY_ANSWERS: Final = 4
 
@@ -65,20 +62,12 @@ def canary_questions(tokenizer: Tokenizer) -> list[Claim]:
     ]
 
 
-def make_second_opinions(
-    settings: Settings,
-    files: ReleaseFiles,
-    table: CalibrationTable,
-    tokenizer: Tokenizer,
-    store: ValidatorStore,
-    book: StandingBook,
-) -> SecondOpinions | None:
-    """What confirms alarms; None if the operator wants none. Loads nothing."""
+def make_second_engine(
+    settings: Settings, files: ReleaseFiles, table: CalibrationTable, tokenizer: Tokenizer
+) -> SecondEngine | None:
+    """What must confirm alarms; None if the operator wants none. Loads nothing."""
     chosen = settings.validator
     if chosen.second_opinion == "none":
         return None
     plan = referee_plan(settings, files, table, chosen.second_opinion)
-    engine = ChildSecondEngine(plan, canary_questions(tokenizer), chosen.second_opinion_seconds_max)
-    return SecondOpinions(
-        engine=engine, store=store, book=book, clock=SystemClock(), settings=settings
-    )
+    return ChildSecondEngine(plan, canary_questions(tokenizer), chosen.second_opinion_seconds_max)

@@ -19,7 +19,7 @@ from subnet.cli.engines import (
     canary_questions,
     load_grammars,
     make_referee,
-    make_second_opinions,
+    make_second_engine,
 )
 from subnet.cli.exits import UsageError
 from subnet.config import ConfigError, Settings
@@ -40,13 +40,8 @@ from subnet.edge.validator_store import Rules, SqliteValidatorStore
 from subnet.edge.wallets import load_wallet
 from subnet.ports import Chain, ChainError, SamplingReferee, Tokenizer
 from subnet.roles.auditor import Auditor, RefereeUnsoundError
-from subnet.roles.book import StandingBook
-from subnet.roles.dispatcher import Dispatcher
-from subnet.roles.prober import Prober
-from subnet.roles.roster import Roster
 from subnet.roles.supervisor import Supervisor
-from subnet.roles.validator import run_loops
-from subnet.roles.weight_setter import WeightSetter
+from subnet.roles.validator import Validator, World
 
 CALIBRATION_FILE: Final = "calibration.json"
 TASKS_SAMPLED: Final = 32
@@ -193,60 +188,29 @@ async def _run(
     try:
         await _assert_registered(chain, signer.hotkey, settings)
         referee = _calibrated_referee(settings, files, table)
-        book = StandingBook(store, files.release.digest(), settings.evidence)
-        second_opinions = make_second_opinions(settings, files, table, tokenizer, store, book)
-        auditor = Auditor(
-            chain=chain,
-            referee=referee,
-            table=table,
-            canary=canary_of(referee.continued(canary_questions(tokenizer), CANARY_TOKENS)),
-            store=store,
-            book=book,
-            tokenizer=tokenizer,
-            clock=clock,
-            settings=settings,
+        validator = Validator(
+            World(
+                chain=chain,
+                client=client,
+                referee=referee,
+                second_engine=make_second_engine(settings, files, table, tokenizer),
+                grammars=load_grammars(files),
+                tokenizer=tokenizer,
+                store=store,
+                clock=clock,
+                own_hotkey=signer.hotkey,
+                release=files.release,
+                table=table,
+                canary=canary_of(referee.continued(canary_questions(tokenizer), CANARY_TOKENS)),
+                settings=settings,
+            )
         )
-        await _assert_sound(auditor)
-        roster = Roster(
-            chain=chain,
-            client=client,
-            store=store,
-            book=book,
-            own_hotkey=signer.hotkey,
-            release=files.release,
-            settings=settings.validator,
-            standing=settings.standing,
-        )
-        dispatcher = Dispatcher(
-            client=client,
-            store=store,
-            book=book,
-            roster=roster,
-            tokenizer=tokenizer,
-            grammars=load_grammars(files),
-            clock=clock,
-            own_hotkey=signer.hotkey,
-            release=files.release,
-            settings=settings,
-        )
-        prober = Prober(
-            dispatcher=dispatcher, store=store, roster=roster, settings=settings.validator
-        )
-        setter = WeightSetter(
-            chain=chain,
-            store=store,
-            book=book,
-            clock=clock,
-            own_hotkey=signer.hotkey,
-            settings=settings,
-        )
+        await _assert_sound(validator.auditor)
         supervisor = Supervisor(
             settings.validator.restart_delay_seconds, settings.validator.restart_delay_seconds_max
         )
         _log.info("ready: %s verifies %s", signer.hotkey, files.release.model)
-        await run_until_stopped(
-            run_loops(roster, prober, auditor, setter, supervisor, second_opinions)
-        )
+        await run_until_stopped(validator.run(supervisor))
     finally:
         await client.close()
         await chain.close()
