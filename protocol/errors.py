@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from protocol.message import WireMessage
+from protocol.units import Digest, Hotkey
 
 
 class RejectionReason(StrEnum):
@@ -77,6 +78,18 @@ class Rejection(WireMessage):
     """One sentence for people: what was wrong and how to mend it. Never echoes a secret."""
     retry_after_ms: Annotated[int, Field(ge=0, le=3_600_000)] | None = None
     """When trying again makes sense, for reasons that pass by themselves."""
+
+
+class Refusal(WireMessage):
+    """What a miner signs when it refuses an authenticated request.
+
+    Proof that it said so, and not the caller: back-pressure is cheap, silence is not.
+    """
+
+    request_digest: Digest
+    miner_hotkey: Hotkey
+    caller_hotkey: Hotkey
+    rejection: Rejection
 
 
 class RejectedError(Exception):

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from subnet.core.admission import AdmissionParams
 from subnet.core.audit import AuditParams
 from subnet.core.draws import DrawParams
+from subnet.core.rules import RULE_SECTIONS, RuleParams
 from subnet.core.scoring import ScoringParams
 from subnet.core.standing import StandingParams
 from subnet.core.verification.evidence import EvidenceParams
@@ -175,6 +176,11 @@ class Settings(Section):
     evidence: EvidenceParams = EvidenceParams()
     standing: StandingParams = StandingParams()
     scoring: ScoringParams = ScoringParams()
+
+    @property
+    def rules(self) -> RuleParams:
+        """What scores depend on."""
+        return RuleParams(**{name: getattr(self, name) for name in RULE_SECTIONS})
 
 
 def load_settings(

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from protocol.errors import Refusal
 from protocol.handshake import MinerCard
 from protocol.inference import Environment, FinishReason, InferenceRequest, InferenceResponse
 from protocol.release import Release
 from protocol.structure import Structure
 from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
 from subnet.core.history import EpochRecord, UserPrompt
+from subnet.core.records import Record
+from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import AlarmWindow, OpinionRecord, SecondScores
 from subnet.core.standing import MinerStanding
+from subnet.core.statement import OpenRecords, SignedStatement
 from subnet.core.verification.claim import Claim, ClaimScore
 
 
@@ -156,6 +160,9 @@ class Exchange:
     fault: Fault | None
     fault_detail: str
     rejection_reason: str | None = None
+    refusal: Refusal | None = None
+    """What the miner signed when it refused; authenticated, or not there."""
+    refusal_signature: str | None = None
 
 
 class MinerClient(Protocol):
@@ -321,13 +328,14 @@ class ValidatorStore(Protocol):
 
     def open_next_period(self) -> int: ...
 
-    def save_answer(
+    def save_ending(
         self,
         standing: MinerStanding,
+        record: Record,
         pending: PendingAudit | None = None,
         prompt: UserPrompt | None = None,
     ) -> None:
-        """An exchange ended: the miner's new standing, with what it left behind."""
+        """A request ended: the miner's new standing, why, and what it left behind."""
         ...
 
     def pending_audits(self, answers_max: int) -> list[PendingAudit]:
@@ -342,25 +350,48 @@ class ValidatorStore(Protocol):
         self,
         standings: Sequence[MinerStanding],
         done: Sequence[str],
-        records: Sequence[AuditRecord],
+        audits: Sequence[AuditRecord],
+        records: Sequence[Record],
         kept: Sequence[KeptAnswer] = (),
     ) -> None:
-        """A batch was audited: standings, records, requests that wait no longer, evidence."""
+        """A batch was audited: standings, what was found, requests that wait no longer, why the
+        standings moved, evidence."""
         ...
 
     def alarm_window(self, miner_hotkey: str, release_digest: str) -> AlarmWindow | None:
         """The answers that a hotkey's last alarm rests on; None if they are not there any more."""
         ...
 
-    def save_opinion(self, standing: MinerStanding, record: OpinionRecord) -> None:
+    def save_opinion(self, standing: MinerStanding, opinion: OpinionRecord, record: Record) -> None:
         """A second opinion decided; the transcripts of a contradicted alarm go."""
         ...
 
-    def save_epoch(self, record: EpochRecord, standings: Sequence[MinerStanding] = ()) -> None:
-        """Insert, or replace the record of the same epoch block; with standings that it changed."""
+    def save_epoch(self, epoch: EpochRecord) -> None:
+        """Insert, or replace the record of the same epoch block."""
         ...
 
-    def save_standings(self, standings: Sequence[MinerStanding]) -> None: ...
+    def save_moves(self, standings: Sequence[MinerStanding], records: Sequence[Record]) -> None:
+        """Standings that moved, and why."""
+        ...
+
+    def open_records(self) -> OpenRecords:
+        """All since the last statement."""
+        ...
+
+    def last_statement(self) -> SignedStatement | None: ...
+
+    def close_epoch(
+        self,
+        epoch: EpochRecord,
+        signed: SignedStatement,
+        rules: RuleParams,
+        standings: Sequence[MinerStanding],
+        moved: Sequence[MinerStanding],
+        records: Sequence[Record],
+    ) -> None:
+        """Keep a statement with the records that it counts, made by `rules`; `standings` are those
+        it commits to. Then standings that the weights moved, and why."""
+        ...
 
     def epochs(self) -> list[EpochRecord]:
         """In order."""

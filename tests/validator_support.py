@@ -32,7 +32,8 @@ from subnet.core.verification.environments import EnvironmentPair
 from subnet.core.verification.gaps import GapTable
 from subnet.core.verification.power import POWER_BARS, AttackPower, PowerReport
 from subnet.edge.kept_rows import KeptLimits
-from subnet.edge.validator_store import Rules, SqliteValidatorStore
+from subnet.edge.state_reader import InUse
+from subnet.edge.validator_store import SqliteValidatorStore
 from subnet.ports import (
     ChainError,
     Endpoint,
@@ -126,6 +127,20 @@ def honest_tokens(seed: int, prompt: Sequence[int], count: int) -> tuple[int, ..
     """What the "model" samples: fixed by seed and prompt, never a stop token."""
     stream = hashlib.shake_256(f"{seed} {list(prompt)}".encode()).digest(2 * count)
     return tuple(10 + int.from_bytes(stream[2 * i : 2 * i + 2], "big") % 900 for i in range(count))
+
+
+class FakeSigner:
+    """`ports.Signer` without a key."""
+
+    hotkey = VALIDATOR
+
+    def sign(self, message: bytes) -> str:
+        return hashlib.sha512(message).hexdigest()
+
+
+def is_signed(message: bytes, signature: str, hotkey: str) -> bool:
+    """`ports.SignatureVerifier` for `FakeSigner`."""
+    return hotkey == VALIDATOR and signature == hashlib.sha512(message).hexdigest()
 
 
 @dataclass
@@ -506,13 +521,7 @@ class Subnet:
         self.client = FakeClient(miners)
         self.referee = HashReferee()
         self.store = SqliteValidatorStore(path, {"hotkey": VALIDATOR}, bytes(range(32)))
-        self.store.save_rules(
-            Rules(
-                scoring=settings.scoring,
-                evidence=settings.evidence,
-                release_digest=RELEASE.digest(),
-            )
-        )
+        self.store.begin(0, InUse(rules=settings.rules, release_digest=RELEASE.digest()))
         self.store.save_evidence_rules(
             EvidenceRules(
                 release=RELEASE,
@@ -536,7 +545,7 @@ class Subnet:
                 tokenizer=ByteTokenizer(),
                 store=self.store,
                 clock=LoopClock(),
-                own_hotkey=VALIDATOR,
+                signer=FakeSigner(),
                 release=RELEASE,
                 table=make_table(),
                 canary=make_canary(),

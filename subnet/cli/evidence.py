@@ -30,8 +30,8 @@ from subnet.core.reverify import ExpectedRules, Reverification, Scorer, Verdict,
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.edge.kept_rows import KeptWindow
+from subnet.edge.state_reader import StateReader, open_for_reading
 from subnet.edge.system import SystemClock
-from subnet.edge.validator_store import StateReader, open_for_reading
 from subnet.ports import Referee
 
 CLAIMS_AT_ONCE: Final = 16

@@ -19,6 +19,7 @@ from protocol.units import RAO_PER_TAO
 from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
 from subnet.config import Settings, load_settings
 from subnet.core.audit import PPM
+from subnet.core.earnings import scores_of
 from subnet.core.explain import explain
 from subnet.core.history import UserPrompt
 from subnet.core.scoring import (
@@ -26,13 +27,11 @@ from subnet.core.scoring import (
     ScoringParams,
     is_gate_open,
     is_held,
-    release_quality_ppm,
-    score_miner,
 )
 from subnet.core.second_opinion import OpinionRecord, power
 from subnet.core.standing import MinerStanding
 from subnet.edge.bittensor_chain import BittensorChain
-from subnet.edge.validator_store import StateReader, open_for_reading
+from subnet.edge.state_reader import StateReader, open_for_reading
 from subnet.ports import Chain, Metagraph, Neuron
 
 
@@ -118,16 +117,17 @@ async def read_status(state_path: Path, chain: Chain) -> StatusReport:
 
 def build_status(reader: StateReader, metagraph: Metagraph) -> StatusReport:
     """The status from a state file and a metagraph."""
-    rules = reader.rules()
-    if rules is None:
+    in_use = reader.in_use()
+    if in_use is None:
         return StatusReport(metagraph.block, 0, 0, (), (), 0)
     totals, prompts = reader.epoch_totals(), reader.prompts()
     standings = {
         standing.hotkey: standing
         for standing in reader.standings()
-        if standing.release_digest == rules.release_digest
+        if standing.release_digest == in_use.release_digest
     }
-    quality = release_quality_ppm(standings.values(), rules.scoring)
+    rules = in_use.rules
+    scores = scores_of(standings.values(), rules)
     contradictions = reader.contradictions()
     accepted = [epoch for epoch in reader.epochs() if epoch.submitted_block is not None]
     shares = _shares(accepted[-1].weights if accepted else {})
@@ -135,7 +135,7 @@ def build_status(reader: StateReader, metagraph: Metagraph) -> StatusReport:
         _miner(
             row,
             standings[row.hotkey],
-            score_miner(standings[row.hotkey], quality, rules.scoring, rules.evidence),
+            scores[row.hotkey],
             rules.scoring,
             shares.get(row.uid, 0.0),
             totals.emission_rao.get(row.hotkey, 0),

@@ -34,9 +34,10 @@ from subnet.edge.btauth import HotkeySigner
 from subnet.edge.kept_rows import KeptLimits
 from subnet.edge.miner_client import HttpMinerClient
 from subnet.edge.release_files import ReleaseFiles, load_release_files
+from subnet.edge.state_reader import InUse
 from subnet.edge.system import SystemClock, random_bytes, run_until_stopped
 from subnet.edge.telemetry import set_up_logging
-from subnet.edge.validator_store import Rules, SqliteValidatorStore
+from subnet.edge.validator_store import SqliteValidatorStore
 from subnet.edge.wallets import load_wallet
 from subnet.ports import Chain, ChainError, SamplingReferee, Tokenizer
 from subnet.roles.auditor import Auditor, RefereeUnsoundError
@@ -77,13 +78,8 @@ def run_validator(
     }
     store = SqliteValidatorStore(settings.validator.state_path, identity, random_bytes(32))
     try:
-        store.save_rules(
-            Rules(
-                scoring=settings.scoring,
-                evidence=settings.evidence,
-                release_digest=files.release.digest(),
-            )
-        )
+        in_use = InUse(rules=settings.rules, release_digest=files.release.digest())
+        store.begin(SystemClock().now_ns() // 1000, in_use)
         store.save_evidence_rules(
             EvidenceRules(
                 release=files.release,
@@ -198,7 +194,7 @@ async def _run(
                 tokenizer=tokenizer,
                 store=store,
                 clock=clock,
-                own_hotkey=signer.hotkey,
+                signer=signer,
                 release=files.release,
                 table=table,
                 canary=canary_of(referee.continued(canary_questions(tokenizer), CANARY_TOKENS)),

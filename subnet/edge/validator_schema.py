@@ -48,6 +48,25 @@ RECORDS = sa.Table(
     sa.Column("counts", sa.String),
     sa.Column("grade", sa.Float),
 )
+LEDGER = sa.Table(
+    "ledger",
+    META,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("counter", sa.Integer),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+"""Records that no statement counts yet; `counter` of those that end a due request."""
+STATEMENTS = sa.Table(
+    "statements",
+    META,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("epoch_block", sa.Integer, nullable=False),
+    sa.Column("body", sa.String, nullable=False),
+    sa.Column("rules", sa.String, nullable=False),
+    sa.Column("standings", sa.LargeBinary, nullable=False),
+    sa.Column("records", sa.LargeBinary, nullable=False),
+)
+"""`standings` after the records, and `records`: lines of JSON, deflated."""
 EPOCHS = sa.Table(
     "epochs",
     META,

@@ -5,38 +5,32 @@ synchronous=NORMAL: a killed process loses no commit; only a power cut may undo 
 costs a few observations, and a flush a commit would stall the loop that times the answers.
 """
 
-import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy.dialects.sqlite import insert
 
 from subnet.config import ConfigError
 from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
 from subnet.core.bundle import EvidenceRules
-from subnet.core.draws import period_secret
 from subnet.core.history import EpochRecord, UserPrompt
-from subnet.core.scoring import ScoringParams
-from subnet.core.second_opinion import AlarmWindow, OpinionRecord, Verdict
+from subnet.core.records import ENDINGS, Lost, Record, Started
+from subnet.core.rules import RuleParams
+from subnet.core.second_opinion import OpinionRecord, Verdict
 from subnet.core.standing import MinerStanding
-from subnet.core.verification.evidence import EvidenceParams
-from subnet.edge import epoch_rows
-from subnet.edge.epoch_history import EpochTotals, total_of
+from subnet.core.statement import OpenRecords, SignedStatement, TurnRef
+from subnet.edge import epoch_rows, ledger_rows
 from subnet.edge.fact_rows import fact, increment, save_fact
 from subnet.edge.kept_rows import (
     KeptLimits,
-    KeptWindow,
-    alarm_window,
     drop_alarm_window,
     keep,
-    kept_windows,
     save_rules,
 )
-from subnet.edge.opinion_rows import opinions, save_opinion
+from subnet.edge.opinion_rows import save_opinion
+from subnet.edge.state_reader import SCHEMA_VERSION, InUse, StateReader, assert_version, open_engine
 from subnet.edge.validator_rows import counts_of, fields, pending_of, pending_row
 from subnet.edge.validator_schema import (
     FACTS,
@@ -47,125 +41,13 @@ from subnet.edge.validator_schema import (
     STANDINGS,
 )
 
-SCHEMA_VERSION: Final = 3
 AUDIT_RECORDS_MAX: Final = 10_000
 """Records kept; older ones are dropped with each batch."""
 EPOCHS_MAX: Final = 1000
 """Epochs kept one by one; older ones only in their totals."""
+STATEMENTS_MAX: Final = 60
+"""Statements kept with their records: three days of 72-minute epochs."""
 COUNTERS_AT_ONCE: Final = 64
-BUSY_TIMEOUT_SECONDS: Final = 10.0
-
-
-class Rules(BaseModel):
-    """What a reader needs to score standings exactly as their validator does."""
-
-    model_config = ConfigDict(frozen=True)
-
-    scoring: ScoringParams
-    evidence: EvidenceParams
-    release_digest: str
-
-
-class StateReader:
-    """What others may read while the validator writes: status pages, reports."""
-
-    def __init__(self, path: Path, engine: sa.Engine) -> None:
-        self._path = path
-        self._engine = engine
-
-    def close(self) -> None:
-        """Release the file."""
-        self._engine.dispose()
-
-    def standings(self) -> list[MinerStanding]:
-        """The latest of every hotkey and release. Raises ConfigError for those of another code."""
-        with self._begin() as db:
-            bodies = db.execute(sa.select(STANDINGS.c.body)).scalars().all()
-        try:
-            return [MinerStanding.model_validate_json(body) for body in bodies]
-        except ValidationError as error:
-            raise ConfigError(
-                f"the state file {self._path} holds a standing of another format: "
-                f"{error.errors()[0]['msg']}; move it away to start afresh"
-            ) from error
-
-    def rules(self) -> Rules | None:
-        """The parameters that the validator last started with; None before its first start."""
-        with self._begin() as db:
-            body = db.execute(sa.select(FACTS.c.value).where(FACTS.c.name == "rules")).scalar()
-        return None if body is None else Rules.model_validate_json(body)
-
-    def epochs(self) -> list[EpochRecord]:
-        """The latest, in order."""
-        with self._begin() as db:
-            return epoch_rows.epochs(db)
-
-    def epoch_totals(self) -> EpochTotals:
-        """Over all epochs, those that are no longer kept included."""
-        with self._begin() as db:
-            return total_of(epoch_rows.epochs(db), epoch_rows.dropped_totals(db))
-
-    def prompts(self) -> list[UserPrompt]:
-        """In order of arrival."""
-        query = sa.select(PROMPTS).order_by(PROMPTS.c.prompt_id)
-        with self._begin() as db:
-            return [UserPrompt(**dict(row)) for row in db.execute(query).mappings()]
-
-    def open_prompts(self) -> list[UserPrompt]:
-        """Those without an answer, in order of arrival."""
-        query = sa.select(PROMPTS).where(PROMPTS.c.answer.is_(None)).order_by(PROMPTS.c.prompt_id)
-        with self._begin() as db:
-            return [UserPrompt(**dict(row)) for row in db.execute(query).mappings()]
-
-    def identity(self, name: str) -> str:
-        """Whose memory it is, by the word that its validator gave for `name`."""
-        with self._begin() as db:
-            return fact(db, name)
-
-    def kept_windows(self, miner_hotkey: str) -> list[KeptWindow]:
-        """The answers that a hotkey's evidence rests on, the latest window last."""
-        with self._begin() as db:
-            return kept_windows(db, miner_hotkey)
-
-    def alarm_window(self, miner_hotkey: str, release_digest: str) -> AlarmWindow | None:
-        """The answers that a hotkey's last alarm rests on; None if they are not there any more."""
-        with self._begin() as db:
-            return alarm_window(db, miner_hotkey, release_digest)
-
-    def contradictions(self) -> list[OpinionRecord]:
-        """Alarms that the second engine did not share, in order."""
-        with self._begin() as db:
-            return opinions(db, Verdict.CONTRADICTED)
-
-    def revealed_secrets(self, periods: Collection[int]) -> dict[int, bytes]:
-        """The secrets of those of `periods` that are over."""
-        with self._begin() as db:
-            master, current = bytes.fromhex(fact(db, "master_secret")), int(fact(db, "period"))
-        return {period: period_secret(master, period) for period in periods if period < current}
-
-    @contextmanager
-    def _begin(self) -> Iterator[sa.Connection]:
-        with self._engine.begin() as db:
-            yield db
-
-
-def open_for_reading(path: Path) -> StateReader | None:
-    """The state of a validator, running or not; None if there is none yet.
-
-    Raises ConfigError for a file of another schema.
-    """
-    if not path.exists():
-        return None
-    reader = StateReader(path, _engine(f"file:{path}?mode=ro&uri=true"))
-    try:
-        with reader._begin() as db:
-            version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
-    except sa.exc.DBAPIError as error:
-        raise ConfigError(f"cannot read the state file {path}: {error.orig}") from error
-    if version == 0:
-        return None
-    _assert_version(path, version)
-    return reader
 
 
 class SqliteValidatorStore(StateReader):
@@ -177,8 +59,10 @@ class SqliteValidatorStore(StateReader):
         `identity` says whose memory it is (hotkey, subnet); a file of another one is refused.
         `new_secret` becomes the master secret if there is none yet. Raises ConfigError.
         """
-        super().__init__(path, _engine(str(path)))
+        super().__init__(path, open_engine(str(path)))
         self._counters = range(0)
+        self._in_flight: dict[int, TurnRef] = {}
+        """Due requests without an ending, by counter."""
         self._evidence: tuple[str, KeptLimits] | None = None
         try:
             path.touch(mode=0o600)
@@ -196,11 +80,6 @@ class SqliteValidatorStore(StateReader):
         """32 bytes that all draws derive from; never leaves this file but for revealed periods."""
         return self._master_secret
 
-    def save_rules(self, rules: Rules) -> None:
-        """Leave word of the parameters in use."""
-        with self._begin() as db:
-            save_fact(db, "rules", rules.model_dump_json())
-
     def save_evidence_rules(self, rules: EvidenceRules, limits: KeptLimits) -> None:
         """What the evidence kept from now on rests on; to be said before the first audit."""
         with self._begin() as db:
@@ -216,6 +95,7 @@ class SqliteValidatorStore(StateReader):
                 end = increment(db, "counter", COUNTERS_AT_ONCE)
             self._counters = range(end - COUNTERS_AT_ONCE, end)
         first, self._counters = self._counters[0], self._counters[1:]
+        self._in_flight[first] = TurnRef(period=self._period, counter=first)
         return first
 
     def period(self) -> int:
@@ -228,15 +108,17 @@ class SqliteValidatorStore(StateReader):
             self._period = increment(db, "period", 1)
         return self._period
 
-    def save_answer(
+    def save_ending(
         self,
         standing: MinerStanding,
+        record: Record,
         pending: PendingAudit | None = None,
         prompt: UserPrompt | None = None,
     ) -> None:
-        """An exchange ended: the miner's new standing, with what it left behind."""
+        """A request ended: the miner's new standing, why, and what it left behind."""
         with self._begin() as db:
             _save_standing(db, standing)
+            ledger_rows.append(db, [record])
             if pending is not None:
                 db.execute(PENDING.insert().values(**pending_row(pending)))
             if prompt is not None:
@@ -246,6 +128,8 @@ class SqliteValidatorStore(StateReader):
                     .where(PROMPTS.c.prompt_id == row.pop("prompt_id"))
                     .values(**row)
                 )
+        if isinstance(record, ENDINGS):
+            self._in_flight.pop(record.counter, None)
 
     def pending_audits(self, answers_max: int) -> list[PendingAudit]:
         """The oldest answers that wait."""
@@ -271,16 +155,19 @@ class SqliteValidatorStore(StateReader):
         self,
         standings: Sequence[MinerStanding],
         done: Sequence[str],
-        records: Sequence[AuditRecord],
+        audits: Sequence[AuditRecord],
+        records: Sequence[Record],
         kept: Sequence[KeptAnswer] = (),
     ) -> None:
-        """A batch was audited: standings, records, requests that wait no longer, evidence."""
+        """A batch was audited: standings, what was found, requests that wait no longer, why the
+        standings moved, evidence."""
         with self._begin() as db:
             for standing in standings:
                 _save_standing(db, standing)
+            ledger_rows.append(db, records)
             db.execute(PENDING.delete().where(PENDING.c.request_id.in_(done)))
-            if records:
-                rows = [{**fields(record), "counts": counts_of(record)} for record in records]
+            if audits:
+                rows = [{**fields(audit), "counts": counts_of(audit)} for audit in audits]
                 db.execute(RECORDS.insert(), rows)
                 newest = sa.select(sa.func.max(RECORDS.c.sequence)).scalar_subquery()
                 db.execute(RECORDS.delete().where(RECORDS.c.sequence <= newest - AUDIT_RECORDS_MAX))
@@ -288,26 +175,61 @@ class SqliteValidatorStore(StateReader):
                 assert self._evidence is not None, "evidence without its rules"
                 keep(db, kept, *self._evidence)
 
-    def save_opinion(self, standing: MinerStanding, record: OpinionRecord) -> None:
+    def save_opinion(self, standing: MinerStanding, opinion: OpinionRecord, record: Record) -> None:
         """A second opinion decided; the transcripts of a contradicted alarm go."""
         with self._begin() as db:
             _save_standing(db, standing)
-            save_opinion(db, record)
-            if record.verdict is Verdict.CONTRADICTED:
-                drop_alarm_window(db, record.miner_hotkey)
+            ledger_rows.append(db, [record])
+            save_opinion(db, opinion)
+            if opinion.verdict is Verdict.CONTRADICTED:
+                drop_alarm_window(db, opinion.miner_hotkey)
 
-    def save_epoch(self, record: EpochRecord, standings: Sequence[MinerStanding] = ()) -> None:
-        """Insert, or replace the record of the same epoch block; with standings that it changed."""
+    def save_epoch(self, epoch: EpochRecord) -> None:
+        """Insert, or replace the record of the same epoch block."""
         with self._begin() as db:
-            epoch_rows.save_epoch(db, record, EPOCHS_MAX)
+            epoch_rows.save_epoch(db, epoch, EPOCHS_MAX)
+
+    def save_moves(self, standings: Sequence[MinerStanding], records: Sequence[Record]) -> None:
+        """Standings that moved, and why."""
+        with self._begin() as db:
             for standing in standings:
                 _save_standing(db, standing)
+            ledger_rows.append(db, records)
 
-    def save_standings(self, standings: Sequence[MinerStanding]) -> None:
-        """Replace the latest of their hotkeys and releases."""
+    def open_records(self) -> OpenRecords:
+        """All since the last statement."""
+        due = [self._in_flight[counter] for counter in sorted(self._in_flight)]
         with self._begin() as db:
-            for standing in standings:
+            return ledger_rows.open_records(db, self._counters.start, due)
+
+    def close_epoch(
+        self,
+        epoch: EpochRecord,
+        signed: SignedStatement,
+        rules: RuleParams,
+        standings: Sequence[MinerStanding],
+        moved: Sequence[MinerStanding],
+        records: Sequence[Record],
+    ) -> None:
+        """Keep a statement with the records it counts; then what the weights moved, and why."""
+        with self._begin() as db:
+            epoch_rows.save_epoch(db, epoch, EPOCHS_MAX)
+            ledger_rows.close(db, signed, rules, standings, STATEMENTS_MAX)
+            for standing in moved:
                 _save_standing(db, standing)
+            ledger_rows.append(db, records)
+
+    def begin(self, at_us: int, in_use: InUse) -> None:
+        """A process starts: requests that the last one left unfinished are lost."""
+        with self._begin() as db:
+            save_fact(db, "in_use", in_use.model_dump_json())
+            lost = ledger_rows.lost_turns(db)
+            ended = [Lost(at_us=at_us, period=one.period, counter=one.counter) for one in lost]
+            ledger_rows.append(
+                db, [Started(at_us=at_us, rules_digest=in_use.rules.digest()), *ended]
+            )
+            end = int(fact(db, "counter"))
+        self._counters = range(end, end)
 
     def add_prompts(self, texts: Sequence[str], *, has_consent: bool = False) -> None:
         """Users' own prompts, to be answered once a miner has passed probation.
@@ -325,7 +247,7 @@ class SqliteValidatorStore(StateReader):
     def _migrate(self, db: sa.Connection, identity: Mapping[str, str], new_secret: bytes) -> None:
         version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
         if version != 0:
-            _assert_version(self._path, version)
+            assert_version(self._path, version)
         META.create_all(db)
         db.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
         facts = {
@@ -344,28 +266,6 @@ class SqliteValidatorStore(StateReader):
                     f"the state file {self._path} belongs to {name} {fact(db, name)}, not {value};"
                     " name another with --state"
                 )
-
-
-def _assert_version(path: Path, version: int) -> None:
-    if version != SCHEMA_VERSION:
-        raise ConfigError(
-            f"the state file {path} has schema version {version}, this code wants "
-            f"{SCHEMA_VERSION}; move it away to start afresh, or run the code that wrote it"
-        )
-
-
-def _engine(database: str) -> sa.Engine:
-    engine = sa.create_engine(
-        f"sqlite:///{database}", connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def set_up(connection: sqlite3.Connection, _: object) -> None:
-        if "mode=ro" not in database:
-            connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    return engine
 
 
 def _save_standing(db: sa.Connection, standing: MinerStanding) -> None:

@@ -8,6 +8,7 @@ referee that does not recognise known-honest and known-tampered answers of its o
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from subnet.config import Settings
@@ -21,16 +22,17 @@ from subnet.core.audit import (
 )
 from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
 from subnet.core.benchmark import grade
+from subnet.core.book import StandingBook
 from subnet.core.canary import Canary
 from subnet.core.draws import draw_task, period_secret
+from subnet.core.records import Audited, PassedOver, Record
 from subnet.core.scoring import is_suspect
-from subnet.core.standing import MinerStanding, after_audit
+from subnet.core.standing import MinerStanding
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.evidence import Channel, Readings
 from subnet.core.verification.verdict import step
 from subnet.ports import Chain, Clock, Referee, Tokenizer, ValidatorStore
-from subnet.roles.book import StandingBook
 from subnet.roles.evidence import DrawnAnswer, draw_of, kept_answer
 
 BLOCK_HASHES_MAX: Final = 256
@@ -40,6 +42,17 @@ _log = logging.getLogger(__name__)
 
 class RefereeUnsoundError(Exception):
     """The referee failed its self-test: the verifier is at fault, not the miners."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one batch comes to, before it is saved."""
+
+    records: list[Record]
+    changed: dict[str, MinerStanding] = field(default_factory=dict)
+    audits: list[AuditRecord] = field(default_factory=list)
+    kept: list[KeptAnswer] = field(default_factory=list)
+    is_raised: bool = False
 
 
 class Auditor:
@@ -67,6 +80,7 @@ class Auditor:
         self._tokenizer = tokenizer
         self._clock = clock
         self._settings = settings
+        self._rules = settings.rules
         self._audits_until_canary = 0
         self._block_hashes: dict[int, bytes] = {}
 
@@ -87,7 +101,7 @@ class Auditor:
         drawn, passed_over = await self._draw(waiting)
         if drawn or passed_over:
             scores = await self._score([one.pending.claim for one in drawn])
-            self._settle(drawn, scores, [pending.request_id for pending in passed_over])
+            self._settle(drawn, scores, passed_over)
             self._audits_until_canary -= len(drawn)
         return len(drawn) + len(passed_over)
 
@@ -106,10 +120,10 @@ class Auditor:
 
     async def _draw(
         self, waiting: Sequence[PendingAudit]
-    ) -> tuple[list[DrawnAnswer], list[PendingAudit]]:
+    ) -> tuple[list[DrawnAnswer], list[DrawnAnswer]]:
         """(audited, passed over); the rest waits for its block. Raises ChainError."""
         drawn: list[DrawnAnswer] = []
-        passed_over: list[PendingAudit] = []
+        passed_over: list[DrawnAnswer] = []
         open_ones: list[tuple[PendingAudit, int]] = []
         for pending in waiting:
             share = self._share_ppm(pending)
@@ -125,12 +139,10 @@ class Auditor:
             final = await self._chain.wait_for_block(0)
             for pending, share in named:
                 if pending.draw_block is not None and pending.draw_block <= final:
-                    if await self._draw_ppm(pending, pending.draw_block) < share:
-                        block_hash = self._block_hashes[pending.draw_block]
-                        draw = draw_of(pending, share, pending.draw_block, block_hash)
-                        drawn.append(DrawnAnswer(pending, draw))
-                    else:
-                        passed_over.append(pending)
+                    is_drawn = await self._draw_ppm(pending, pending.draw_block) < share
+                    block_hash = self._block_hashes[pending.draw_block]
+                    draw = draw_of(pending, share, pending.draw_block, block_hash)
+                    (drawn if is_drawn else passed_over).append(DrawnAnswer(pending, draw))
         return drawn, passed_over
 
     def _share_ppm(self, pending: PendingAudit) -> int:
@@ -153,54 +165,58 @@ class Auditor:
         self,
         drawn: Sequence[DrawnAnswer],
         scores: Sequence[ClaimScore],
-        passed_over: Sequence[str],
+        passed_over: Sequence[DrawnAnswer],
     ) -> None:
         """Fold the batch into the standings, in one step and one transaction."""
-        changed: dict[str, MinerStanding] = {}
-        records: list[AuditRecord] = []
-        kept: list[KeptAnswer] = []
-        is_raised = False
-        now_ns = self._clock.now_ns()
+        now_us = self._clock.now_ns() // 1000
+        batch = _Batch(records=[_pass(one, now_us) for one in passed_over])
         for one, score in zip(drawn, scores, strict=True):
-            pending = one.pending
-            hotkey = pending.miner_hotkey
-            before = changed.get(hotkey) or self._book.standing(hotkey)
-            found = self._readings(pending, score)
-            family, quality = self._grade(pending)
-            after = after_audit(
-                before,
-                pending.traffic,
-                found,
-                quality,
-                now_ns,
-                self._settings.standing,
-                self._settings.evidence,
-                has_second_opinion=self._settings.validator.second_opinion != "none",
-            )
-            changed[hotkey] = after
-            is_raised |= after.hold is not None and before.hold is None
-            if found is not None:
-                state = before.evidence[pending.traffic]
-                after_it = step(state, found, self._settings.evidence)
-                if not after_it.is_alarmed or _is_news(before):
-                    kept.append(kept_answer(one, score, found, state, after_it, now_ns))
-            records.append(
-                AuditRecord(
-                    request_id=pending.request_id,
-                    miner_hotkey=hotkey,
-                    traffic=pending.traffic,
-                    family=family,
-                    audited_at_ns=now_ns,
-                    counts=None if found is None else found[Channel.MARGIN].counts,
-                    grade=quality,
-                )
-            )
-            _say_what_moved(before, after)
-        done = [*(one.pending.request_id for one in drawn), *passed_over]
-        self._store.save_audits(list(changed.values()), done, records, kept)
-        self._book.put(changed.values())
-        if is_raised:
+            self._fold(one, score, now_us, batch)
+        done = [one.pending.request_id for one in (*drawn, *passed_over)]
+        changed = list(batch.changed.values())
+        self._store.save_audits(changed, done, batch.audits, batch.records, batch.kept)
+        self._book.put(changed)
+        if batch.is_raised:
             self._audits_until_canary = 0
+
+    def _fold(self, one: DrawnAnswer, score: ClaimScore, now_us: int, batch: "_Batch") -> None:
+        pending = one.pending
+        hotkey = pending.miner_hotkey
+        before = batch.changed.get(hotkey) or self._book.standing(hotkey)
+        found = self._readings(pending, score)
+        family, quality = self._grade(pending)
+        record = Audited(
+            at_us=now_us,
+            miner_hotkey=hotkey,
+            draw=one.draw,
+            response_digest=pending.response_digest,
+            traffic=pending.traffic,
+            readings=None if found is None else dict(found),
+            family=family,
+            grade_ppm=None if quality is None else round(quality * PPM),
+            has_second_opinion=self._settings.validator.second_opinion != "none",
+        )
+        after = record.apply(before, self._rules)
+        batch.changed[hotkey] = after
+        batch.records.append(record)
+        batch.is_raised |= after.hold is not None and before.hold is None
+        if found is not None:
+            state = before.evidence[pending.traffic]
+            after_it = step(state, found, self._settings.evidence)
+            if not after_it.is_alarmed or _is_news(before):
+                batch.kept.append(kept_answer(one, score, found, state, after_it, now_us))
+        batch.audits.append(
+            AuditRecord(
+                request_id=pending.request_id,
+                miner_hotkey=hotkey,
+                traffic=pending.traffic,
+                family=family,
+                audited_at_ns=now_us * 1000,
+                counts=None if found is None else found[Channel.MARGIN].counts,
+                grade=quality,
+            )
+        )
+        _say_what_moved(before, after)
 
     def _readings(self, pending: PendingAudit, score: ClaimScore) -> Readings | None:
         """None if the table covers not this request, or not these two machines."""
@@ -222,6 +238,15 @@ class Auditor:
             return "", None
         text = self._tokenizer.detokenize(pending.claim.output_token_ids)
         return task.family, grade(task, text)
+
+
+def _pass(one: DrawnAnswer, now_us: int) -> PassedOver:
+    return PassedOver(
+        at_us=now_us,
+        miner_hotkey=one.pending.miner_hotkey,
+        draw=one.draw,
+        response_digest=one.pending.response_digest,
+    )
 
 
 def _is_news(before: MinerStanding) -> bool:

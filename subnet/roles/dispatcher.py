@@ -6,34 +6,31 @@ that task's limit of tokens, so that neither rhythm nor length tells them apart;
 as long as no user can ask for one. Each miner gets tasks of its own.
 """
 
+import itertools
 import logging
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from typing import Any
 
 from protocol.inference import InferenceRequest, InferenceResponse
 from protocol.release import Release
 from subnet.config import Settings
-from subnet.core.audit import Traffic
+from subnet.core.audit import PPM, Traffic
 from subnet.core.audited import PendingAudit, SignedAnswer
+from subnet.core.book import StandingBook
 from subnet.core.draws import draw_sampling, draw_task, period_secret, request_id, request_nonce
 from subnet.core.history import UserPrompt
+from subnet.core.records import Answered, Faulted, Violated, prompt_digest
 from subnet.core.scoring import (
     has_passed_probation,
     latency_factor,
     release_quality_ppm,
     score_miner,
 )
-from subnet.core.standing import (
-    Blame,
-    after_answer,
-    after_fault,
-    after_violation,
-    blame_of_refusal,
-)
+from subnet.core.standing import Blame, blame_of_refusal
 from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
 from subnet.ports import Clock, Exchange, Fault, Grammars, MinerClient, Tokenizer, ValidatorStore
-from subnet.roles.book import StandingBook
 from subnet.roles.roster import Peer, Roster
 
 _log = logging.getLogger(__name__)
@@ -55,6 +52,8 @@ class Dispatch:
     traffic: Traffic
     turn: Turn
     prompt: UserPrompt | None
+    task_digest: str | None
+    """`prompt_digest` of a benchmark's prompt."""
 
 
 class Dispatcher:
@@ -127,7 +126,8 @@ class Dispatcher:
             timeout_ms=round(self._settings.validator.request_timeout_seconds * 1000),
         )
         traffic = Traffic.BENCHMARK if prompt is None else Traffic.ORGANIC
-        return Dispatch(request, traffic, turn, prompt)
+        task_digest = prompt_digest(task.prompt) if prompt is None else None
+        return Dispatch(request, traffic, turn, prompt, task_digest)
 
     def _prompt_for(self, hotkey: str) -> UserPrompt | None:
         """An open prompt, if this miner is the best-scored that has not failed on it."""
@@ -164,7 +164,6 @@ class Dispatcher:
         if exchange.fault is not None or response is None:
             self._record_fault(dispatch, exchange)
             return
-        standing = self._book.standing(exchange.miner_hotkey)
         violation = structural_fault(
             exchange.token_ids,
             response.finish_reason,
@@ -174,16 +173,23 @@ class Dispatcher:
             refused_at=self._refused_at(dispatch.request, exchange),
         )
         if violation is not None:
-            detail = f"request {dispatch.request.request_id}"
-            _log.warning("miner %s: %s in %s", exchange.miner_hotkey, violation, detail)
-            now_ns = self._clock.now_ns()
-            closed = after_violation(standing, violation, detail, now_ns, self._settings.standing)
-            self._store.save_answer(closed)
-            self._book.put([closed])
+            _log.warning(
+                "miner %s: %s in request %s",
+                exchange.miner_hotkey,
+                violation,
+                dispatch.request.request_id,
+            )
+            self._save(
+                Violated(
+                    **self._ending(dispatch, exchange),
+                    response=response,
+                    signature=exchange.response_signature or "",
+                    word=violation,
+                )
+            )
             self._forget_prompt(dispatch, exchange.miner_hotkey)
             return
         speed = latency_factor(exchange.token_times_us, exchange.total_us, self._settings.scoring)
-        answered = after_answer(standing, speed, self._settings.standing)
         pending = self._pending(dispatch, exchange, response)
         prompt = dispatch.prompt
         if prompt is not None:
@@ -193,8 +199,40 @@ class Dispatcher:
                 answered_by=exchange.miner_hotkey,
                 request_id=dispatch.request.request_id,
             )
-        self._store.save_answer(answered, pending, prompt)
-        self._book.put([answered])
+        times = exchange.token_times_us
+        answered = Answered(
+            **self._ending(dispatch, exchange),
+            response=response,
+            signature=exchange.response_signature or "",
+            first_token_us=times[0],
+            gap_us_max=max((b - a for a, b in itertools.pairwise(times)), default=0),
+            total_us=exchange.total_us,
+            latency_ppm=round(speed * PPM),
+        )
+        self._save(answered, pending, prompt)
+
+    def _save(
+        self,
+        record: Answered | Violated | Faulted,
+        pending: PendingAudit | None = None,
+        prompt: UserPrompt | None = None,
+    ) -> None:
+        after = self._book.after(record)
+        self._store.save_ending(after, record, pending, prompt)
+        self._book.put([after])
+
+    def _ending(self, dispatch: Dispatch, exchange: Exchange) -> dict[str, Any]:
+        """What every ending of a request records."""
+        return {
+            "at_us": self._clock.now_ns() // 1000,
+            "miner_hotkey": exchange.miner_hotkey,
+            "period": dispatch.turn.period,
+            "counter": dispatch.turn.counter,
+            "request_id": dispatch.request.request_id,
+            "traffic": dispatch.traffic,
+            "prompt_digest": dispatch.task_digest,
+            "request_digest": dispatch.request.digest(),
+        }
 
     def _refused_at(self, request: InferenceRequest, exchange: Exchange) -> int | None:
         structure = request.sampling.structure
@@ -208,11 +246,16 @@ class Dispatcher:
         is_refused = fault is Fault.REFUSED
         word = exchange.rejection_reason if is_refused else None
         blame = blame_of_refusal(exchange.rejection_reason) if is_refused else Blame.MINER
-        standing = self._book.standing(exchange.miner_hotkey)
-        faulty = after_fault(standing, word or fault, blame, self._settings.standing)
         _log.info("miner %s: %s %s", exchange.miner_hotkey, word or fault, exchange.fault_detail)
-        self._store.save_answer(faulty)
-        self._book.put([faulty])
+        self._save(
+            Faulted(
+                **self._ending(dispatch, exchange),
+                word=word or fault,
+                blame=blame,
+                refusal=exchange.refusal,
+                refusal_signature=exchange.refusal_signature,
+            )
+        )
         self._forget_prompt(dispatch, exchange.miner_hotkey)
 
     def _forget_prompt(self, dispatch: Dispatch, hotkey: str) -> None:

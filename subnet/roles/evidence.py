@@ -37,7 +37,7 @@ def kept_answer(
     found: Readings,
     before: EvidenceState,
     after: Step,
-    now_ns: int,
+    now_us: int,
 ) -> KeptAnswer:
     """One audited answer with the detector's step that it was."""
     pending = drawn.pending
@@ -58,7 +58,7 @@ def kept_answer(
         before=before,
         is_alarm=after.is_alarmed,
         evidence=AnswerEvidence(
-            audited_at_us=now_ns // 1000,
+            audited_at_us=now_us,
             draw=drawn.draw,
             sampling=signed.request.sampling,
             response=signed.response,

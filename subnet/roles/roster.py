@@ -15,9 +15,12 @@ from typing import Final
 from protocol.handshake import MinerCard
 from protocol.release import Release
 from subnet.config import ValidatorSettings
-from subnet.core.standing import Blame, StandingParams, after_fault
+from subnet.core.book import StandingBook
+from subnet.core.records import MILLI, Missed
+from subnet.core.standing import Blame
 from subnet.ports import (
     Chain,
+    Clock,
     DeregisteredError,
     Endpoint,
     Fault,
@@ -26,7 +29,6 @@ from subnet.ports import (
     Neuron,
     ValidatorStore,
 )
-from subnet.roles.book import StandingBook
 
 HANDSHAKE_TIMEOUT_SECONDS: Final = 3.0
 HANDSHAKES_AT_ONCE: Final = 32
@@ -59,8 +61,8 @@ class Roster:
         book: StandingBook,
         own_hotkey: str,
         release: Release,
+        clock: Clock,
         settings: ValidatorSettings,
-        standing: StandingParams,
     ) -> None:
         self._chain = chain
         self._client = client
@@ -68,8 +70,8 @@ class Roster:
         self._book = book
         self._own_hotkey = own_hotkey
         self._release_digest = release.digest()
+        self._clock = clock
         self._settings = settings
-        self._standing = standing
         self._is_permit_missing = False
         self.peers: dict[str, Peer] = {}
         """By hotkey."""
@@ -172,8 +174,15 @@ class Roster:
         missed_requests = (
             self._settings.metagraph_refresh_seconds / self._settings.probe_interval_seconds
         )
-        missed = after_fault(standing, word, blame, self._standing, missed_requests)
-        self._store.save_answer(missed)
+        record = Missed(
+            at_us=self._clock.now_ns() // 1000,
+            miner_hotkey=hotkey,
+            word=word,
+            blame=blame,
+            missed_requests_milli=round(missed_requests * MILLI),
+        )
+        missed = self._book.after(record)
+        self._store.save_moves([missed], [record])
         self._book.put([missed])
 
     def _say_permit_is_missing(self, metagraph: Metagraph) -> None:

@@ -14,15 +14,16 @@ from typing import Final
 
 from subnet.config import Settings
 from subnet.core.audit import is_referee_sound
+from subnet.core.book import StandingBook
 from subnet.core.bundle import EvidenceRules
 from subnet.core.gate import Hold
+from subnet.core.records import Opined
 from subnet.core.second_opinion import (
     AlarmWindow,
     Opinion,
     OpinionRecord,
     SecondScores,
     Verdict,
-    after_opinion,
     claims_of,
     opinion_on,
     power,
@@ -30,7 +31,6 @@ from subnet.core.second_opinion import (
 from subnet.core.standing import MinerStanding
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.ports import Clock, OpinionUnavailableError, SecondEngine, ValidatorStore
-from subnet.roles.book import StandingBook
 
 TOKENS_AT_ONCE: Final = 200_000
 """Of the alarms that one load of the engine answers, but for the last of them."""
@@ -158,24 +158,34 @@ class SecondOpinions:
 
     def _save(self, hotkey: str, asked: Hold, opinion: Opinion) -> bool:
         """Fold the opinion into the standing as it is now; the miner was audited meanwhile."""
-        before, now_ns = self._book.standing(hotkey), self._clock.now_ns()
-        after = after_opinion(before, asked, opinion, self._engine.name, now_ns)
+        before, now_us = self._book.standing(hotkey), self._clock.now_ns() // 1000
+        record = Opined(
+            at_us=now_us,
+            miner_hotkey=hotkey,
+            asked=asked,
+            engine=self._engine.name,
+            verdict=opinion.verdict,
+            first_log_evidence=opinion.first_log_evidence,
+            second_log_evidence=opinion.second_log_evidence,
+            answers=opinion.answers,
+        )
+        after = self._book.after(record)
         if after is before:
             return False
-        record = OpinionRecord(
+        found = OpinionRecord(
             miner_hotkey=hotkey,
             release_digest=after.release_digest,
             traffic=asked.traffic,
             engine=self._engine.name,
             verdict=opinion.verdict,
-            at_ns=now_ns,
+            at_ns=now_us * 1000,
             first_log_evidence=opinion.first_log_evidence,
             second_log_evidence=opinion.second_log_evidence,
             answers=opinion.answers,
         )
-        self._store.save_opinion(after, record)
+        self._store.save_opinion(after, found, record)
         self._book.put([after])
-        self._say(record, after)
+        self._say(found, after)
         return True
 
     def _say(self, record: OpinionRecord, after: MinerStanding) -> None:

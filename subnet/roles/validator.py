@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from protocol.release import Release
 from subnet.config import Settings
+from subnet.core.book import StandingBook
 from subnet.core.canary import Canary
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.ports import (
@@ -14,11 +15,11 @@ from subnet.ports import (
     MinerClient,
     Referee,
     SecondEngine,
+    Signer,
     Tokenizer,
     ValidatorStore,
 )
 from subnet.roles.auditor import Auditor
-from subnet.roles.book import StandingBook
 from subnet.roles.dispatcher import Dispatcher
 from subnet.roles.prober import Prober
 from subnet.roles.roster import Roster
@@ -40,7 +41,7 @@ class World:
     tokenizer: Tokenizer
     store: ValidatorStore
     clock: Clock
-    own_hotkey: str
+    signer: Signer
     release: Release
     table: CalibrationTable
     canary: Canary
@@ -53,16 +54,16 @@ class Validator:
     def __init__(self, world: World) -> None:
         settings = world.settings
         store, chain, clock = world.store, world.chain, world.clock
-        self.book = StandingBook(store, world.release.digest(), settings.evidence)
+        self.book = StandingBook(store.standings(), world.release.digest(), settings.rules)
         self.roster = Roster(
             chain=chain,
             client=world.client,
             store=store,
             book=self.book,
-            own_hotkey=world.own_hotkey,
+            own_hotkey=world.signer.hotkey,
             release=world.release,
+            clock=clock,
             settings=settings.validator,
-            standing=settings.standing,
         )
         self.dispatcher = Dispatcher(
             client=world.client,
@@ -72,7 +73,7 @@ class Validator:
             tokenizer=world.tokenizer,
             grammars=world.grammars,
             clock=clock,
-            own_hotkey=world.own_hotkey,
+            own_hotkey=world.signer.hotkey,
             release=world.release,
             settings=settings,
         )
@@ -98,7 +99,8 @@ class Validator:
             store=store,
             book=self.book,
             clock=clock,
-            own_hotkey=world.own_hotkey,
+            signer=world.signer,
+            release=world.release,
             settings=settings,
         )
         self.second_opinions: SecondOpinions | None = None

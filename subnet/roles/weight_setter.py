@@ -4,34 +4,54 @@ Off the hot path: a slow or failing chain delays weights, never questions. The o
 hotkey's commitment: digest of the next secret and the revealed last one go together.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-import rfc8785
-
+from protocol.release import Release
 from subnet.config import Settings
-from subnet.core.audit import PPM
+from subnet.core.book import StandingBook
 from subnet.core.draws import FIRST_PERIOD, anchor_of
+from subnet.core.earnings import (
+    is_settled,
+    owed_paid_of,
+    pays_of,
+    scores_of,
+    weights_of,
+    withheld_of,
+)
 from subnet.core.history import EpochIncome, EpochRecord
-from subnet.core.scoring import Score, pay_ppm, release_quality_ppm, score_miner
-from subnet.core.second_opinion import after_term, after_weights
+from subnet.core.records import Paid, TermEnded
+from subnet.core.scoring import Score
 from subnet.core.standing import MinerStanding
-from subnet.core.weights import version_key, weights_from_scores
-from subnet.ports import Chain, Clock, Metagraph, ValidatorStore
-from subnet.roles.book import StandingBook
-
-RULE_SECTIONS = ("draws", "audit", "evidence", "standing", "scoring")
-"""The settings that scores depend on; their digest goes into the version key and the anchor."""
+from subnet.core.statement import (
+    EpochStatement,
+    OpenRecords,
+    SignedStatement,
+    miner_pays,
+    records_root,
+    shares_of,
+    standings_digest,
+)
+from subnet.core.weights import version_key
+from subnet.ports import Chain, Clock, Metagraph, Signer, ValidatorStore
 
 _log = logging.getLogger(__name__)
 
 
-def rules_digest(settings: Settings) -> str:
-    """SHA-256 of the scoring parameters as canonical JSON, lower-case hex."""
-    rules = settings.model_dump(mode="json", include=set(RULE_SECTIONS))
-    return hashlib.sha256(rfc8785.dumps(rules)).hexdigest()
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """One epoch's weights, with all that they rest on, as it was when they were made."""
+
+    standings: tuple[MinerStanding, ...]
+    """On this release."""
+    remembered: tuple[MinerStanding, ...]
+    scores: Mapping[str, Score]
+    pays: Mapping[str, int]
+    metagraph: Metagraph
+    own_uid: int | None
+    weights: Mapping[int, int]
+    records: OpenRecords
 
 
 class WeightSetter:
@@ -44,16 +64,19 @@ class WeightSetter:
         store: ValidatorStore,
         book: StandingBook,
         clock: Clock,
-        own_hotkey: str,
+        signer: Signer,
+        release: Release,
         settings: Settings,
     ) -> None:
         self._chain = chain
         self._store = store
         self._book = book
         self._clock = clock
-        self._own_hotkey = own_hotkey
+        self._signer = signer
+        self._own_hotkey = signer.hotkey
+        self._release_digest = release.digest()
         self._settings = settings
-        self._rules_digest = rules_digest(settings)
+        self._rules_digest = settings.rules.digest()
         self._submissions = 0
         self._due_for: EpochRecord | None = None
         """The epoch whose weights the chain has not accepted yet."""
@@ -98,92 +121,112 @@ class WeightSetter:
 
     async def _submit(self) -> None:
         """Send the weights that are due; nothing if nobody was ever audited."""
-        record = self._due_for
-        assert record is not None, "weights are due after an epoch"
+        epoch = self._due_for
+        assert epoch is not None, "weights are due after an epoch"
         metagraph = await self._chain.metagraph()
         self._end_terms()
-        scored = self.scores()
-        made_from = {one.hotkey: one for one in self._book.known()}
-        scores = {hotkey: pay_ppm(made_from[hotkey], score) for hotkey, score in scored.items()}
-        weights = self._weights(metagraph, scores)
-        if weights:
+        outcome = self._outcome(metagraph)
+        if outcome.weights:
             key = version_key(self._settings.validator.rules_version, self._rules_digest)
-            await self._chain.set_weights(weights, key)
-            block = metagraph.block
-            moved = self._moved_by_weights(made_from, scored)
-            self._store.save_epoch(
-                replace(
-                    record,
-                    submitted_block=block,
-                    version_key=key,
-                    weights=weights,
-                    scores_ppm=scores,
-                    is_settled=all(_is_settled(score) for score in scored.values()),
-                ),
-                moved,
+            await self._chain.set_weights(outcome.weights, key)
+            epoch = replace(
+                epoch,
+                submitted_block=metagraph.block,
+                version_key=key,
+                weights=outcome.weights,
+                scores_ppm=outcome.pays,
+                is_settled=all(is_settled(score) for score in outcome.scores.values()),
             )
-            self._book.put(moved)
             self._submissions += 1
-            _log.info("weights of block %d accepted: %s", block, _shares(weights))
+            _log.info("weights of block %d accepted: %s", metagraph.block, _shares(outcome.weights))
         else:
             _log.info("no answer was audited yet: no weights at block %d", metagraph.block)
+        records = self._paid(outcome) if outcome.weights else []
+        moved = [self._book.after(record) for record in records]
+        signed = self._signed(epoch, outcome)
+        self._store.close_epoch(
+            epoch, signed, self._settings.rules, outcome.remembered, moved, records
+        )
+        self._book.put(moved)
         self._due_for = None
         self._store.open_next_period()
         self._is_anchor_due = True
 
+    def _outcome(self, metagraph: Metagraph) -> _Outcome:
+        standings = self._book.known()
+        scores = scores_of(standings, self._settings.rules)
+        pays = pays_of(standings, scores)
+        own = metagraph.neuron(self._own_hotkey)
+        own_uid = None if own is None else own.uid
+        uids = {row.hotkey: row.uid for row in metagraph.neurons}
+        is_any_audited = any(one.audited for one in standings)
+        return _Outcome(
+            standings=tuple(standings),
+            remembered=tuple(self._book.remembered()),
+            scores=scores,
+            pays=pays,
+            metagraph=metagraph,
+            own_uid=own_uid,
+            weights=weights_of(pays, uids, own_uid, is_any_audited=is_any_audited),
+            records=self._store.open_records(),
+        )
+
+    def _signed(self, epoch: EpochRecord, outcome: _Outcome) -> SignedStatement:
+        """What the epoch came to."""
+        before = self._store.last_statement()
+        uids = {row.hotkey: row.uid for row in outcome.metagraph.neurons}
+        statement = EpochStatement(
+            validator_hotkey=self._own_hotkey,
+            netuid=outcome.metagraph.netuid,
+            epoch_block=epoch.epoch_block,
+            metagraph_block=outcome.metagraph.block,
+            release_digest=self._release_digest,
+            rules_digest=self._rules_digest,
+            rules_version=self._settings.validator.rules_version,
+            records=len(outcome.records.lines),
+            records_root=records_root(outcome.records.lines),
+            next_counter=outcome.records.next_counter,
+            in_flight=outcome.records.in_flight,
+            standings_digest=standings_digest(outcome.remembered),
+            own_uid=outcome.own_uid,
+            miners=miner_pays(outcome.scores, outcome.pays, uids),
+            weights=shares_of(outcome.weights),
+            previous=None if before is None else before.statement.digest(),
+        )
+        return SignedStatement(
+            statement=statement, signature=self._signer.sign(statement.signing_bytes())
+        )
+
     def _end_terms(self) -> None:
         """Close the gates whose second opinion did not come within an epoch."""
-        now_ns = self._clock.now_ns()
-        over = [
-            after
+        now_us = self._clock.now_ns() // 1000
+        records = [
+            record
             for before in self._book.known()
-            if (after := after_term(before, now_ns)) is not before
+            if self._book.after(record := TermEnded(at_us=now_us, miner_hotkey=before.hotkey))
+            is not before
         ]
+        over = [self._book.after(record) for record in records]
         for standing in over:
             assert standing.closure is not None, "the end of a term closes the gate"
             _log.warning("gate closed for %s: %s", standing.hotkey, standing.closure.detail)
         if over:
-            self._store.save_standings(over)
+            self._store.save_moves(over, records)
             self._book.put(over)
 
-    def _moved_by_weights(
-        self, made_from: Mapping[str, MinerStanding], scored: Mapping[str, Score]
-    ) -> list[MinerStanding]:
-        """What the accepted weights withheld or made good, on the standings as they are now."""
-        moved: list[MinerStanding] = []
-        for hotkey, score in scored.items():
-            is_held = score.gate_ppm > 0 and score.hold_ppm == 0
-            is_paid = score.gate_ppm > 0 and score.hold_ppm > 0
-            withheld_ppm = score.unheld_ppm if is_held else None
-            owed_ppm = made_from[hotkey].owed_ppm if is_paid else 0
-            if withheld_ppm is not None or owed_ppm:
-                now = self._book.standing(hotkey)
-                moved.append(after_weights(now, withheld_ppm, owed_ppm))
-        return moved
-
-    def scores(self) -> dict[str, Score]:
-        """The score of every known miner by hotkey."""
-        standings = self._book.known()
-        scoring, evidence = self._settings.scoring, self._settings.evidence
-        quality = release_quality_ppm(standings, scoring)
-        return {
-            standing.hotkey: score_miner(standing, quality, scoring, evidence)
-            for standing in standings
-        }
-
-    def _weights(self, metagraph: Metagraph, scores: Mapping[str, int]) -> dict[int, int]:
-        """Shares by uid.
-
-        When everyone who was audited earned nothing, the validator weighs itself alone: consensus
-        drops that, so nobody is paid, while setting nothing would keep paying by old weights.
-        """
-        own = metagraph.neuron(self._own_hotkey)
-        own_uid = None if own is None else own.uid
-        uids = {row.hotkey: row.uid for row in metagraph.neurons}
-        weights = weights_from_scores(scores, uids, own_uid)
-        if not weights and own_uid is not None and any(one.audited for one in self._book.known()):
-            return {own_uid: 1}
-        return weights
+    def _paid(self, outcome: _Outcome) -> list[Paid]:
+        """What the accepted weights withheld or made good."""
+        now_us = self._clock.now_ns() // 1000
+        records = [
+            Paid(
+                at_us=now_us,
+                miner_hotkey=standing.hotkey,
+                withheld_ppm=withheld_of(outcome.scores[standing.hotkey]),
+                owed_ppm=owed_paid_of(standing, outcome.scores[standing.hotkey]),
+            )
+            for standing in outcome.standings
+        ]
+        return [one for one in records if one.withheld_ppm is not None or one.owed_ppm]
 
     async def _commit_anchor(self) -> None:
         data = anchor_of(
@@ -200,11 +243,6 @@ class WeightSetter:
         await self._chain.wait_for_block(await self._chain.block_number() + 1)
         self._store.open_next_period()
         self._is_anchor_due = True
-
-
-def _is_settled(score: Score) -> bool:
-    """Whether nothing about a miner is still to be decided."""
-    return score.gate_ppm == 0 or (score.hold_ppm == PPM and score.probation_ppm == PPM)
 
 
 def _shares(weights: Mapping[int, int]) -> str:

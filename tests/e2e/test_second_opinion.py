@@ -16,8 +16,10 @@ from subnet.cli.evidence import export_bundle
 from subnet.cli.validator import load_calibration, load_tokenizer
 from subnet.config import load_settings
 from subnet.core.benchmark import generate_task
+from subnet.core.book import StandingBook
 from subnet.core.bundle import EvidenceRules
 from subnet.core.canary import CANARY_TOKENS, canary_of
+from subnet.core.records import Lost
 from subnet.core.verification.claim import claim_of
 from subnet.edge.kept_rows import KeptLimits
 from subnet.edge.release_files import load_release_files
@@ -26,7 +28,6 @@ from subnet.edge.validator_store import SqliteValidatorStore
 from subnet.lab.transcripts import served
 from subnet.ports import EngineRequest, OpinionUnavailableError
 from subnet.roles.auditor import Auditor
-from subnet.roles.book import StandingBook
 from subnet.roles.second_opinion import SecondOpinions
 from tests.evidence_support import (
     MASTER_SECRET,
@@ -139,7 +140,7 @@ def store(tmp_path, files, table):
 
 async def judge(store, files, table, tokenizer, referee, pendings, kind):
     """(after the audit, after the second opinion): the standing of the miner that answered so."""
-    book = StandingBook(store, files.release.digest(), SETTINGS.evidence)
+    book = StandingBook(store.standings(), files.release.digest(), SETTINGS.rules)
     auditor = Auditor(
         chain=FakeChain([]),
         referee=referee,
@@ -152,10 +153,11 @@ async def judge(store, files, table, tokenizer, referee, pendings, kind):
         settings=SETTINGS,
     )
     for pending in pendings:
-        store.save_answer(book.standing(MINER.hotkey), pending)
+        lost = Lost(at_us=1, period=pending.period, counter=pending.counter)
+        store.save_ending(book.standing(MINER.hotkey), lost, pending)
     assert await auditor.audit_once() == len(pendings), "the referee passed its own self-test"
     audited = book.standing(MINER.hotkey)
-    again = StandingBook(store, files.release.digest(), SETTINGS.evidence)
+    again = StandingBook(store.standings(), files.release.digest(), SETTINGS.rules)
     opinions = SecondOpinions(
         engine=second_engine(files, table, tokenizer, kind),
         store=store,

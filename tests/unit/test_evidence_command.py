@@ -107,7 +107,7 @@ def folder(tmp_path_factory, referee, release, table):
     guilty = audited(
         answered(referee, release, table.pairs[0].miner, seed_shift=1), referee, table=table
     )
-    store.save_audits([], [], [], guilty)
+    store.save_audits([], [], [], [], guilty)
     store.close()
     result = call("evidence", MINER.hotkey, "--state", where / "state", "--output", where / "e")
     assert result.exit_code == 0, result.output

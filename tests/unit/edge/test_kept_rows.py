@@ -15,7 +15,8 @@ from subnet.core.draws import period_secret
 from subnet.core.verification.evidence import EvidenceParams, fresh_state
 from subnet.core.verification.verdict import step
 from subnet.edge.kept_rows import KeptLimits
-from subnet.edge.validator_store import SqliteValidatorStore, open_for_reading
+from subnet.edge.state_reader import open_for_reading
+from subnet.edge.validator_store import SqliteValidatorStore
 from tests.evidence_support import MINER, audited, make_pending
 from tests.validator_support import RELEASE, HashReferee, make_table
 
@@ -45,7 +46,7 @@ def kept(numbers, *, is_honest=True, start=None, **kwargs):
 
 
 def keep(store, answers):
-    store.save_audits([], [], [], answers)
+    store.save_audits([], [], [], [], answers)
 
 
 def numbers(window):
@@ -177,7 +178,7 @@ for number in range(10**6):
     standing = after_answer(standing, 1.0, StandingParams())
     answers = kept([number], start=state)
     state = after(answers[0])
-    store.save_audits([standing], [], [], answers)
+    store.save_audits([standing], [], [], [], answers)
     print(number, flush=True)
 """
 

@@ -13,16 +13,22 @@ from protocol.structure import Structure
 from subnet.config import ConfigError
 from subnet.core.audit import Traffic
 from subnet.core.audited import AuditRecord, PendingAudit
+from subnet.core.gate import Hold
 from subnet.core.history import EpochIncome, EpochRecord, UserPrompt
+from subnet.core.records import Lost, Opined
+from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import OpinionRecord, Verdict
 from subnet.core.standing import StandingParams, after_answer, fresh_standing
 from subnet.core.verification.claim import Claim
 from subnet.core.verification.evidence import EvidenceParams
 from subnet.edge import validator_store
 from subnet.edge.epoch_history import total_of
-from subnet.edge.validator_store import SqliteValidatorStore, open_for_reading
+from subnet.edge.state_reader import open_for_reading
+from subnet.edge.validator_store import SqliteValidatorStore
 from tests.evidence_support import make_signed
+from tests.records_support import make_statement
 
+HOTKEY = "5" + "C" * 47
 IDENTITY = {"hotkey": "validator", "subnet": "1"}
 SECRET = bytes(range(32))
 CLAIM = Claim((1, 2), (3, 4), 1000, 950, 50, 2**62, (-0.5, -1.25), "stop")
@@ -49,21 +55,43 @@ def standing(hotkey="miner", answers=0):
     return made
 
 
+def save(store, standing, pending=None, prompt=None):
+    store.save_ending(standing, Lost(at_us=1, period=0, counter=0), pending, prompt)
+
+
+def close(store, epoch, moved=()):
+    statement = make_statement(epoch_block=epoch.epoch_block, lines=store.open_records().lines)
+    store.close_epoch(epoch, statement, RuleParams(), [], moved, [])
+
+
+def opined(verdict):
+    return Opined(
+        at_us=1,
+        miner_hotkey=HOTKEY,
+        asked=Hold(traffic=Traffic.ORGANIC, detail="", at_ns=1),
+        engine="vllm",
+        verdict=verdict,
+        first_log_evidence=20.0,
+        second_log_evidence=0.0,
+        answers=3,
+    )
+
+
 def test_the_file_is_for_its_owner_only(store, path):
-    store.save_answer(standing())
+    save(store, standing())
     for file in path.parent.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
 
 def test_a_standing_is_replaced_by_the_newer_one_of_the_same_hotkey_and_release(store):
-    store.save_answer(standing(answers=1))
-    store.save_answer(standing(answers=2))
-    store.save_answer(standing("other"))
+    save(store, standing(answers=1))
+    save(store, standing(answers=2))
+    save(store, standing("other"))
     assert {s.hotkey: s.answered for s in store.standings()} == {"miner": 2, "other": 0}
 
 
 def test_a_pending_audit_comes_back_as_it_went_in(store):
-    store.save_answer(standing(), PENDING)
+    save(store, standing(), PENDING)
     assert store.pending_audits(10) == [PENDING]
     store.name_draw_block([PENDING.request_id], 12)
     assert store.pending_audits(10) == [replace(PENDING, draw_block=12)]
@@ -72,19 +100,19 @@ def test_a_pending_audit_comes_back_as_it_went_in(store):
 def test_a_structure_comes_back_as_it_went_in(store):
     vote = Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
     pending = replace(PENDING, claim=replace(CLAIM, structure=vote))
-    store.save_answer(standing(), pending)
+    save(store, standing(), pending)
     assert store.pending_audits(10) == [pending]
 
 
 def test_a_claim_without_logprobs_comes_back_without(store):
     bare = replace(PENDING, claim=replace(CLAIM, logprobs=None))
-    store.save_answer(standing(), bare)
+    save(store, standing(), bare)
     assert store.pending_audits(10) == [bare]
 
 
 def test_an_audited_answer_waits_no_longer(store):
-    store.save_answer(standing(), PENDING)
-    store.save_audits([standing(answers=1)], [PENDING.request_id], [RECORD])
+    save(store, standing(), PENDING)
+    store.save_audits([standing(answers=1)], [PENDING.request_id], [RECORD], [])
     assert store.pending_audits(10) == []
     assert store.standings()[0].answered == 1
 
@@ -92,7 +120,7 @@ def test_an_audited_answer_waits_no_longer(store):
 def test_only_the_latest_records_are_kept(store, monkeypatch):
     monkeypatch.setattr(validator_store, "AUDIT_RECORDS_MAX", 3)
     for number in range(5):
-        store.save_audits([], [], [replace(RECORD, audited_at_ns=number)])
+        store.save_audits([], [], [replace(RECORD, audited_at_ns=number)], [])
     with store._begin() as db:
         kept = db.exec_driver_sql("select audited_at_ns from audit_records").scalars().all()
     assert kept == [2, 3, 4]
@@ -127,11 +155,12 @@ def test_an_epoch_is_replaced_once_its_weights_were_accepted(store):
 def test_weights_and_what_they_did_to_standings_are_one_transaction(store, monkeypatch):
     standing = fresh_standing("miner", "0" * 64, EvidenceParams())
     owed = standing.model_copy(update={"owed_ppm": 7})
-    store.save_epoch(EpochRecord(40, ()), [owed])
+    close(store, EpochRecord(40, ()), [owed])
     assert store.standings() == [owed]
     monkeypatch.setattr(validator_store, "_save_standing", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        store.save_epoch(EpochRecord(60, ()), [standing])
+        close(store, EpochRecord(60, ()), [standing])
+    assert store.closed_epochs() == [40]
     assert [one.epoch_block for one in store.epochs()] == [40]
 
 
@@ -140,9 +169,10 @@ def test_a_second_opinion_is_remembered_with_the_standing_that_it_made(store):
     record = OpinionRecord(
         "miner", "0" * 64, Traffic.ORGANIC, "vllm", Verdict.CONTRADICTED, 5, 20.0, 0.0, 3
     )
-    store.save_opinion(standing, replace(record, verdict=Verdict.CONFIRMED))
+    confirmed = replace(record, verdict=Verdict.CONFIRMED)
+    store.save_opinion(standing, confirmed, opined(Verdict.CONFIRMED))
     assert store.contradictions() == []
-    store.save_opinion(standing, record)
+    store.save_opinion(standing, record, opined(Verdict.CONTRADICTED))
     assert store.contradictions() == [record]
     assert store.standings() == [standing]
 
@@ -167,14 +197,14 @@ def test_a_prompt_keeps_its_answer(store):
     store.add_prompts(["hello", "again"])
     first = store.prompts()[0]
     answered = replace(first, answer="hi", answered_by="miner", request_id="a" * 32)
-    store.save_answer(standing(), None, answered)
+    save(store, standing(), None, answered)
     assert store.prompts() == [answered, UserPrompt(2, "again")]
 
 
 def test_a_prompt_is_asked_once_however_often_it_is_given(store):
     store.add_prompts(["hello", "hello"])
     (first,) = store.prompts()
-    store.save_answer(standing(), None, replace(first, answer="hi", answered_by="miner"))
+    save(store, standing(), None, replace(first, answer="hi", answered_by="miner"))
     store.add_prompts(["hello", "new"])
     assert [prompt.text for prompt in store.prompts()] == ["hello", "new"]
     assert [prompt.text for prompt in store.open_prompts()] == ["new"]
@@ -204,10 +234,10 @@ def test_a_file_that_is_no_database_is_one_line(path):
 
 def test_others_read_while_the_validator_writes(store, path):
     assert open_for_reading(path.with_name("none.sqlite")) is None
-    store.save_answer(standing(answers=3))
+    save(store, standing(answers=3))
     reader = open_for_reading(path)
     assert reader.standings()[0].answered == 3
-    store.save_answer(standing(answers=4))
+    save(store, standing(answers=4))
     assert reader.standings()[0].answered == 4
     reader.close()
 
@@ -222,8 +252,13 @@ from subnet.core.audit import Traffic
 from subnet.core.verification.claim import Claim
 from subnet.edge.validator_store import SqliteValidatorStore
 from subnet.core.audited import PendingAudit
+from subnet.core.records import Lost
 
+from subnet.core.gate import Hold
+from subnet.core.records import Lost, Opined
+from subnet.core.rules import RuleParams
 from tests.evidence_support import make_signed
+from tests.records_support import make_statement
 
 signed = make_signed()
 store = SqliteValidatorStore(Path(sys.argv[1]), {"hotkey": "validator", "subnet": "1"}, bytes(32))
@@ -235,7 +270,8 @@ for number in range(10**9):
     pending = PendingAudit(
         request, "miner", Traffic.BENCHMARK, 0, number, "d" * 64, claim, signed
     )
-    store.save_answer(standing, pending)
+    ending = Lost(at_us=1, period=0, counter=number)
+    store.save_ending(standing, ending, pending)
     print(number, flush=True)
 """
 

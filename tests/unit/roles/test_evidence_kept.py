@@ -90,7 +90,7 @@ def test_a_closure_is_told_before_what_came_after_it(subnet):
     referee = HashReferee()
     guilty = audited([make_pending(n, is_honest=False) for n in range(6)], referee)
     later = audited([make_pending(n, is_honest=True) for n in range(10, 12)], referee)
-    subnet.store.save_audits([], [], [], [*guilty, *later])
+    subnet.store.save_audits([], [], [], [], [*guilty, *later])
     bundle = export_bundle(subnet.store, MINER.hotkey, None, NOW_US)
     assert bundle.has_alarm
     assert bundle.answers == tuple(one.evidence for one in guilty)

@@ -11,7 +11,7 @@ from subnet.core.reverify import Verdict as BundleVerdict
 from subnet.core.reverify import reverify
 from subnet.core.second_opinion import Verdict
 from subnet.edge.kept_rows import drop_alarm_window
-from subnet.edge.validator_store import open_for_reading
+from subnet.edge.state_reader import open_for_reading
 from subnet.roles.auditor import RefereeUnsoundError
 from tests.validator_support import (
     TEMPO,
@@ -154,13 +154,13 @@ def test_the_operator_is_told_that_his_engines_disagree(live, tmp_path, caplog):
 
 def test_pay_held_over_an_epoch_comes_with_the_next_weights(live):
     async def slow(subnet):
-        save_epoch = subnet.store.save_epoch
+        close_epoch = subnet.store.close_epoch
 
-        def watched(record, standings=()):
-            save_epoch(record, standings)
+        def watched(*arguments):
+            close_epoch(*arguments)
             saved.extend(one for one in subnet.store.standings() if one.hotkey == SUSPECT)
 
-        subnet.store.save_epoch = watched
+        subnet.store.close_epoch = watched
         subnet.second_engine.seconds = 1.5 * TEMPO
         await break_once(subnet)
 

@@ -9,7 +9,7 @@ import pytest
 from subnet.cli.exits import run_process
 from subnet.cli.status import build_status
 from subnet.core.draws import Anchor, period_secret, secret_digest
-from subnet.edge.validator_store import open_for_reading
+from subnet.edge.state_reader import open_for_reading
 from subnet.roles.auditor import RefereeUnsoundError
 from tests.validator_support import (
     RELEASE,

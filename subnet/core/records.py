@@ -1,0 +1,242 @@
+"""what happened -> RECORD -> standing: the one way in which a miner's standing changes.
+
+A validator appends a record for everything that moves a standing, and computes the standing from
+the record alone; so whoever has the records computes the same. Every request that the validator's
+secret made due has exactly one ending: an answer, a signed refusal, a violation or a fault. Records
+hold digests of prompts and answers, never their words.
+"""
+
+import hashlib
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from protocol.errors import Refusal
+from protocol.inference import InferenceResponse
+from protocol.units import Digest, Hotkey, Microseconds, RequestId, Signature
+from subnet.core.audit import PPM, Ppm, Traffic
+from subnet.core.bundle import Draw, Whole
+from subnet.core.gate import Hold
+from subnet.core.rules import RuleParams
+from subnet.core.second_opinion import Opinion, Verdict, after_opinion, after_term, after_weights
+from subnet.core.standing import (
+    Blame,
+    MinerStanding,
+    after_answer,
+    after_audit,
+    after_fault,
+    after_violation,
+)
+from subnet.core.verification.bounds import Reading
+from subnet.core.verification.evidence import Channel
+
+MILLI: Final = 1000
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    at_us: Microseconds
+    """Since the Unix epoch."""
+    miner_hotkey: Hotkey
+
+    def to_bytes(self) -> bytes:
+        """The record as it is kept, hashed and exported: one line of JSON."""
+        return self.model_dump_json().encode()
+
+
+class _Ending(_Record):
+    """How one due request ended."""
+
+    period: Whole
+    """Whose secret the request derives from."""
+    counter: Whole
+    """Which draw of that secret; no two requests of a validator share one."""
+    request_id: RequestId
+    traffic: Traffic
+    prompt_digest: Digest | None
+    """SHA-256 of a benchmark's prompt; None for users' prompts, which could be guessed from it."""
+    request_digest: Digest
+
+
+class Answered(_Ending):
+    """A signed answer that passed every structural check."""
+
+    kind: Literal["answer"] = "answer"
+    response: InferenceResponse
+    signature: Signature
+    """The miner's, over `response`."""
+    first_token_us: Microseconds
+    """This and the next two at the validator's end, since the request was sent."""
+    gap_us_max: Microseconds
+    total_us: Microseconds
+    latency_ppm: Ppm
+
+    def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
+        """The standing after it."""
+        return after_answer(standing, self.latency_ppm / PPM, rules.standing)
+
+
+class Violated(_Ending):
+    """A signed answer that no honest engine gives."""
+
+    kind: Literal["violation"] = "violation"
+    response: InferenceResponse
+    signature: Signature
+    word: str
+
+    def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
+        """The standing after it."""
+        detail = f"request {self.request_id}"
+        return after_violation(standing, self.word, detail, self.at_us * MILLI, rules.standing)
+
+
+class Faulted(_Ending):
+    """No answer. A refusal is proven by the miner's signature, every other fault is a claim."""
+
+    kind: Literal["fault"] = "fault"
+    word: str
+    blame: Blame
+    refusal: Refusal | None = None
+    refusal_signature: Signature | None = None
+    """The miner's, over `refusal`."""
+
+    def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
+        """The standing after it."""
+        return after_fault(standing, self.word, self.blame, rules.standing)
+
+
+class Lost(BaseModel):
+    """A due request that this validator never finished: its process ended. Moves nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["lost"] = "lost"
+    at_us: Microseconds
+    period: Whole
+    counter: Whole
+
+    def to_bytes(self) -> bytes:
+        """As it is kept."""
+        return self.model_dump_json().encode()
+
+
+class Started(BaseModel):
+    """A process of this validator began, with these rules. Moves nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["start"] = "start"
+    at_us: Microseconds
+    rules_digest: Digest
+
+    def to_bytes(self) -> bytes:
+        """As it is kept."""
+        return self.model_dump_json().encode()
+
+
+class Missed(_Record):
+    """A miner that could not even be asked."""
+
+    kind: Literal["miss"] = "miss"
+    word: str
+    blame: Blame
+    missed_requests_milli: Whole
+    """Thousandths of requests that the look at it stands for."""
+
+    def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
+        """The standing after it."""
+        missed = self.missed_requests_milli / MILLI
+        return after_fault(standing, self.word, self.blame, rules.standing, missed)
+
+
+class PassedOver(_Record):
+    """An answer that the audit draw passed over. Moves nothing."""
+
+    kind: Literal["pass"] = "pass"
+    draw: Draw
+    response_digest: Digest
+
+    def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
+        """The same standing."""
+        return standing
+
+
+class Audited(_Record):
+    """What the referee and the grader found in one answer."""
+
+    kind: Literal["audit"] = "audit"
+    draw: Draw
+    response_digest: Digest
+    traffic: Traffic
+    readings: dict[Channel, Reading] | None
+    """None outside the calibrated envelope."""
+    family: str
+    grade_ppm: Ppm | None
+    has_second_opinion: bool
+    """Whether an alarm holds pay until a second engine has spoken."""
+
+    def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
+        """The standing after it."""
+        return after_audit(
+            standing,
+            self.traffic,
+            self.readings,
+            None if self.grade_ppm is None else self.grade_ppm / PPM,
+            self.at_us * MILLI,
+            rules.standing,
+            rules.evidence,
+            has_second_opinion=self.has_second_opinion,
+        )
+
+
+class Opined(_Record):
+    """What a second engine said of an alarm."""
+
+    kind: Literal["opinion"] = "opinion"
+    asked: Hold
+    engine: str
+    verdict: Verdict
+    first_log_evidence: float
+    second_log_evidence: float
+    answers: Whole
+
+    def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
+        """The standing after it."""
+        opinion = Opinion(
+            self.verdict, self.first_log_evidence, self.second_log_evidence, self.answers
+        )
+        return after_opinion(standing, self.asked, opinion, self.engine, self.at_us * MILLI)
+
+
+class TermEnded(_Record):
+    """An epoch went by without a second opinion."""
+
+    kind: Literal["term"] = "term"
+
+    def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
+        """The standing after it."""
+        return after_term(standing, self.at_us * MILLI)
+
+
+class Paid(_Record):
+    """What the weights that the chain took withheld from a miner, or made good."""
+
+    kind: Literal["pay"] = "pay"
+    withheld_ppm: Whole | None
+    owed_ppm: Whole
+
+    def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
+        """The standing after it."""
+        return after_weights(standing, self.withheld_ppm, self.owed_ppm)
+
+
+ENDINGS: Final = (Answered, Violated, Faulted, Lost)
+Moving = Answered | Violated | Faulted | Missed | PassedOver | Audited | Opined | TermEnded | Paid
+Record = Moving | Lost | Started
+RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
+
+
+def prompt_digest(prompt: str) -> str:
+    """What names a benchmark's prompt in its record, lower-case hex."""
+    return hashlib.sha256(b"assay/prompt/1\n" + prompt.encode()).hexdigest()

@@ -1,0 +1,36 @@
+"""parameters -> RULES -> digest: all that scores depend on, as one value that is named by its hash.
+
+Validators of a subnet share the rules; the digest goes into the weights' version key, the on-chain
+anchor and every epoch's statement, so that a replay knows which rules to apply.
+"""
+
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from subnet.core.audit import AuditParams
+from subnet.core.bundle import canonical_digest
+from subnet.core.draws import DrawParams
+from subnet.core.scoring import ScoringParams
+from subnet.core.standing import StandingParams
+from subnet.core.verification.evidence import EvidenceParams
+
+
+class RuleParams(BaseModel):
+    """The parameters of every rule between a question and its weight."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    draws: DrawParams = DrawParams()
+    audit: AuditParams = AuditParams()
+    evidence: EvidenceParams = EvidenceParams()
+    standing: StandingParams = StandingParams()
+    scoring: ScoringParams = ScoringParams()
+
+    def digest(self) -> str:
+        """SHA-256 of the parameters as canonical JSON (RFC 8785), lower-case hex."""
+        return canonical_digest(self)
+
+
+RULE_SECTIONS: Final = tuple(RuleParams.model_fields)
+"""The sections of `subnet.toml` that hold them."""

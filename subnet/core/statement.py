@@ -1,0 +1,131 @@
+"""records, factors, weights -> STATEMENT: one epoch of a validator, signed by its hotkey.
+
+It commits to the epoch's records by a Merkle root, to the standings that they led to by a digest,
+and to the statement before it, so that nothing can be added, dropped or changed later.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from protocol.message import WireMessage
+from protocol.units import BlockNumber, Digest, Hotkey, Signature
+from subnet.core.bundle import Whole
+from subnet.core.merkle import leaf_hash, root_of
+from subnet.core.scoring import Score
+from subnet.core.standing import MinerStanding
+
+Uid = Annotated[int, Field(ge=0, lt=65_536)]
+
+
+class TurnRef(WireMessage):
+    """A due request: which draw of which period's secret."""
+
+    period: Whole
+    counter: Whole
+
+
+class MinerPay(WireMessage):
+    """One miner's factors, and what they came to."""
+
+    hotkey: Hotkey
+    uid: Uid | None
+    """None if it was not registered."""
+    factors: dict[str, Whole]
+    """The fields of `scoring.Score`."""
+    score_ppm: Whole
+    pay_ppm: Whole
+    """The score, and what an unfounded hold kept from the last weights."""
+
+
+class Share(WireMessage):
+    """A weight."""
+
+    uid: Uid
+    share: Whole
+
+
+class EpochStatement(WireMessage):
+    """What a validator says of one epoch."""
+
+    validator_hotkey: Hotkey
+    netuid: Uid
+    epoch_block: BlockNumber
+    """When consensus ran; the statement's name among those of one validator."""
+    metagraph_block: BlockNumber
+    """Whose uids the weights go by."""
+    release_digest: Digest
+    rules_digest: Digest
+    rules_version: Annotated[int, Field(ge=0, lt=2**32)]
+    """With the rules' digest it makes the weights' version key."""
+    records: Whole
+    records_root: Digest
+    """Over the records since the statement before."""
+    next_counter: Whole
+    """All draws below it were due by now."""
+    in_flight: tuple[TurnRef, ...]
+    """Those of them whose ending is still to come."""
+    standings_digest: Digest
+    """Of the standings after the records."""
+    own_uid: Uid | None
+    miners: tuple[MinerPay, ...]
+    """By hotkey."""
+    weights: tuple[Share, ...]
+    """By uid; empty if nothing was set."""
+    previous: Digest | None
+    """The digest of the statement before; None for the first."""
+
+
+class SignedStatement(WireMessage):
+    """A statement as it is kept and published."""
+
+    statement: EpochStatement
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRecords:
+    """The records that no statement counts yet, as they are kept, in order."""
+
+    lines: tuple[bytes, ...]
+    next_counter: int
+    """All draws below it are or were due."""
+    in_flight: tuple[TurnRef, ...]
+    """Those of them without an ending."""
+
+
+def records_root(lines: Iterable[bytes]) -> str:
+    """The Merkle root (RFC 6962) over records as they are kept, lower-case hex."""
+    return root_of([leaf_hash(line) for line in lines]).hex()
+
+
+def standings_digest(standings: Sequence[MinerStanding]) -> str:
+    """SHA-256 over the standings by hotkey, lower-case hex."""
+    digest = hashlib.sha256(b"assay/standings/1\n")
+    for standing in sorted(standings, key=lambda one: one.hotkey):
+        digest.update(standing.model_dump_json().encode() + b"\n")
+    return digest.hexdigest()
+
+
+def miner_pays(
+    scores: Mapping[str, Score], pays: Mapping[str, int], uids: Mapping[str, int]
+) -> tuple[MinerPay, ...]:
+    """Every miner's factors, by hotkey."""
+    return tuple(
+        MinerPay(
+            hotkey=hotkey,
+            uid=uids.get(hotkey),
+            factors=scores[hotkey].model_dump(),
+            score_ppm=scores[hotkey].total_ppm,
+            pay_ppm=pays[hotkey],
+        )
+        for hotkey in sorted(scores)
+    )
+
+
+def shares_of(weights: Mapping[int, int]) -> tuple[Share, ...]:
+    """Weights by uid."""
+    return tuple(Share(uid=uid, share=weights[uid]) for uid in sorted(weights))

@@ -1,0 +1,128 @@
+"""records, statements <-> ROWS: the open records one by one, those of past epochs as one blob each.
+
+An epoch's records shrink tenfold when deflated together, and nobody reads one of them alone.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from subnet.core.records import ENDINGS, Record
+from subnet.core.rules import RuleParams
+from subnet.core.standing import MinerStanding
+from subnet.core.statement import OpenRecords, SignedStatement, TurnRef
+from subnet.edge.fact_rows import fact
+from subnet.edge.validator_schema import LEDGER, STATEMENTS
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedEpoch:
+    """One statement with what it counts."""
+
+    signed: SignedStatement
+    rules: RuleParams
+    standings: tuple[MinerStanding, ...]
+    """After the records."""
+    lines: tuple[bytes, ...]
+
+
+def append(db: sa.Connection, records: Sequence[Record]) -> None:
+    """Add records, in order."""
+    if records:
+        rows = [
+            {
+                "counter": record.counter if isinstance(record, ENDINGS) else None,
+                "body": record.to_bytes(),
+            }
+            for record in records
+        ]
+        db.execute(LEDGER.insert(), rows)
+
+
+def open_records(
+    db: sa.Connection, next_counter: int, open_turns: Sequence[TurnRef]
+) -> OpenRecords:
+    """All since the last statement; `open_turns` are due and without an ending."""
+    lines = db.execute(sa.select(LEDGER.c.body).order_by(LEDGER.c.sequence)).scalars()
+    return OpenRecords(tuple(lines), next_counter, tuple(open_turns))
+
+
+def last_statement(db: sa.Connection) -> SignedStatement | None:
+    """The latest."""
+    query = sa.select(STATEMENTS.c.body).order_by(STATEMENTS.c.sequence.desc()).limit(1)
+    body = db.execute(query).scalar()
+    return None if body is None else SignedStatement.model_validate_json(body)
+
+
+def close(
+    db: sa.Connection,
+    signed: SignedStatement,
+    rules: RuleParams,
+    standings: Sequence[MinerStanding],
+    epochs_max: int,
+) -> None:
+    """Move the records that the statement counts out of the open ones."""
+    count = signed.statement.records
+    query = sa.select(LEDGER).order_by(LEDGER.c.sequence).limit(count)
+    rows = db.execute(query).all()
+    assert len(rows) == count, "records are only ever added"
+    if rows:
+        db.execute(LEDGER.delete().where(LEDGER.c.sequence <= rows[-1].sequence))
+    db.execute(
+        STATEMENTS.insert().values(
+            epoch_block=signed.statement.epoch_block,
+            body=signed.model_dump_json(),
+            rules=rules.model_dump_json(),
+            standings=_deflated([one.model_dump_json().encode() for one in standings]),
+            records=_deflated([row.body for row in rows]),
+        )
+    )
+    kept = sa.select(STATEMENTS.c.sequence).order_by(STATEMENTS.c.sequence.desc())
+    oldest = db.execute(kept.offset(epochs_max).limit(1)).scalar()
+    if oldest is not None:
+        db.execute(STATEMENTS.delete().where(STATEMENTS.c.sequence <= oldest))
+
+
+def closed_epochs(db: sa.Connection) -> list[int]:
+    """The epoch blocks whose statements are kept, in order."""
+    query = sa.select(STATEMENTS.c.epoch_block).order_by(STATEMENTS.c.sequence)
+    return list(db.execute(query).scalars())
+
+
+def closed_epoch(db: sa.Connection, epoch_block: int) -> ClosedEpoch | None:
+    """One of them; None if it is not there any more."""
+    query = sa.select(STATEMENTS).where(STATEMENTS.c.epoch_block == epoch_block)
+    row = db.execute(query.order_by(STATEMENTS.c.sequence.desc())).first()
+    if row is None:
+        return None
+    return ClosedEpoch(
+        signed=SignedStatement.model_validate_json(row.body),
+        rules=RuleParams.model_validate_json(row.rules),
+        standings=tuple(
+            MinerStanding.model_validate_json(line) for line in _inflated(row.standings)
+        ),
+        lines=tuple(_inflated(row.records)),
+    )
+
+
+def lost_turns(db: sa.Connection) -> list[TurnRef]:
+    """Due requests that a process left without an ending; of its own period, as far as is known."""
+    before = last_statement(db)
+    period, end = int(fact(db, "period")), int(fact(db, "counter"))
+    due = {} if before is None else {one.counter: one for one in before.statement.in_flight}
+    first = 0 if before is None else before.statement.next_counter
+    due |= {counter: TurnRef(period=period, counter=counter) for counter in range(first, end)}
+    ended = db.execute(sa.select(LEDGER.c.counter).where(LEDGER.c.counter.is_not(None))).scalars()
+    for counter in ended:
+        due.pop(counter, None)
+    return [due[counter] for counter in sorted(due)]
+
+
+def _deflated(lines: Sequence[bytes]) -> bytes:
+    return zlib.compress(b"".join(line + b"\n" for line in lines))
+
+
+def _inflated(blob: bytes) -> list[bytes]:
+    return zlib.decompress(blob).splitlines()

@@ -1,0 +1,176 @@
+"""state file -> READER -> status pages, replays: what others read while a validator writes."""
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from subnet.config import ConfigError
+from subnet.core.draws import period_secret
+from subnet.core.history import EpochRecord, UserPrompt
+from subnet.core.rules import RuleParams
+from subnet.core.second_opinion import AlarmWindow, OpinionRecord, Verdict
+from subnet.core.standing import MinerStanding
+from subnet.core.statement import SignedStatement
+from subnet.edge import epoch_rows, ledger_rows
+from subnet.edge.epoch_history import EpochTotals, total_of
+from subnet.edge.fact_rows import fact
+from subnet.edge.kept_rows import KeptWindow, alarm_window, kept_windows
+from subnet.edge.ledger_rows import ClosedEpoch
+from subnet.edge.opinion_rows import opinions
+from subnet.edge.validator_schema import FACTS, PROMPTS, STANDINGS
+
+SCHEMA_VERSION: Final = 4
+BUSY_TIMEOUT_SECONDS: Final = 10.0
+
+
+class InUse(BaseModel):
+    """What a reader needs to score standings exactly as their validator does."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rules: RuleParams
+    release_digest: str
+
+
+class StateReader:
+    """What others may read while the validator writes: status pages, reports."""
+
+    def __init__(self, path: Path, engine: sa.Engine) -> None:
+        self._path = path
+        self._engine = engine
+
+    def close(self) -> None:
+        """Release the file."""
+        self._engine.dispose()
+
+    def standings(self) -> list[MinerStanding]:
+        """The latest of every hotkey and release. Raises ConfigError for those of another code."""
+        with self._begin() as db:
+            bodies = db.execute(sa.select(STANDINGS.c.body)).scalars().all()
+        try:
+            return [MinerStanding.model_validate_json(body) for body in bodies]
+        except ValidationError as error:
+            raise ConfigError(
+                f"the state file {self._path} holds a standing of another format: "
+                f"{error.errors()[0]['msg']}; move it away to start afresh"
+            ) from error
+
+    def in_use(self) -> InUse | None:
+        """What the validator last started with; None before its first start."""
+        with self._begin() as db:
+            body = db.execute(sa.select(FACTS.c.value).where(FACTS.c.name == "in_use")).scalar()
+        return None if body is None else InUse.model_validate_json(body)
+
+    def epochs(self) -> list[EpochRecord]:
+        """The latest, in order."""
+        with self._begin() as db:
+            return epoch_rows.epochs(db)
+
+    def epoch_totals(self) -> EpochTotals:
+        """Over all epochs, those that are no longer kept included."""
+        with self._begin() as db:
+            return total_of(epoch_rows.epochs(db), epoch_rows.dropped_totals(db))
+
+    def prompts(self) -> list[UserPrompt]:
+        """In order of arrival."""
+        query = sa.select(PROMPTS).order_by(PROMPTS.c.prompt_id)
+        with self._begin() as db:
+            return [UserPrompt(**dict(row)) for row in db.execute(query).mappings()]
+
+    def open_prompts(self) -> list[UserPrompt]:
+        """Those without an answer, in order of arrival."""
+        query = sa.select(PROMPTS).where(PROMPTS.c.answer.is_(None)).order_by(PROMPTS.c.prompt_id)
+        with self._begin() as db:
+            return [UserPrompt(**dict(row)) for row in db.execute(query).mappings()]
+
+    def identity(self, name: str) -> str:
+        """Whose memory it is, by the word that its validator gave for `name`."""
+        with self._begin() as db:
+            return fact(db, name)
+
+    def kept_windows(self, miner_hotkey: str) -> list[KeptWindow]:
+        """The answers that a hotkey's evidence rests on, the latest window last."""
+        with self._begin() as db:
+            return kept_windows(db, miner_hotkey)
+
+    def alarm_window(self, miner_hotkey: str, release_digest: str) -> AlarmWindow | None:
+        """The answers that a hotkey's last alarm rests on; None if they are not there any more."""
+        with self._begin() as db:
+            return alarm_window(db, miner_hotkey, release_digest)
+
+    def contradictions(self) -> list[OpinionRecord]:
+        """Alarms that the second engine did not share, in order."""
+        with self._begin() as db:
+            return opinions(db, Verdict.CONTRADICTED)
+
+    def last_statement(self) -> SignedStatement | None:
+        """What the validator last signed."""
+        with self._begin() as db:
+            return ledger_rows.last_statement(db)
+
+    def closed_epochs(self) -> list[int]:
+        """The epoch blocks whose statements are kept, in order."""
+        with self._begin() as db:
+            return ledger_rows.closed_epochs(db)
+
+    def closed_epoch(self, epoch_block: int) -> ClosedEpoch | None:
+        """A statement with its records; None if it is not there any more."""
+        with self._begin() as db:
+            return ledger_rows.closed_epoch(db, epoch_block)
+
+    def revealed_secrets(self, periods: Collection[int]) -> dict[int, bytes]:
+        """The secrets of those of `periods` that are over."""
+        with self._begin() as db:
+            master, current = bytes.fromhex(fact(db, "master_secret")), int(fact(db, "period"))
+        return {period: period_secret(master, period) for period in periods if period < current}
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        with self._engine.begin() as db:
+            yield db
+
+
+def open_for_reading(path: Path) -> StateReader | None:
+    """The state of a validator, running or not; None if there is none yet.
+
+    Raises ConfigError for a file of another schema.
+    """
+    if not path.exists():
+        return None
+    reader = StateReader(path, open_engine(f"file:{path}?mode=ro&uri=true"))
+    try:
+        with reader._begin() as db:
+            version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
+    except sa.exc.DBAPIError as error:
+        raise ConfigError(f"cannot read the state file {path}: {error.orig}") from error
+    if version == 0:
+        return None
+    assert_version(path, version)
+    return reader
+
+
+def assert_version(path: Path, version: int) -> None:
+    if version != SCHEMA_VERSION:
+        raise ConfigError(
+            f"the state file {path} has schema version {version}, this code wants "
+            f"{SCHEMA_VERSION}; move it away to start afresh, or run the code that wrote it"
+        )
+
+
+def open_engine(database: str) -> sa.Engine:
+    engine = sa.create_engine(
+        f"sqlite:///{database}", connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, _: object) -> None:
+        if "mode=ro" not in database:
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    return engine
