@@ -1,4 +1,4 @@
-"""exchange, audit, epoch -> STATE -> restart: `ports.ValidatorStore` in one SQLite file.
+"""exchange, audit, epoch -> STATE -> restart: `store.ValidatorStore` in one SQLite file.
 
 Each method is one transaction, so a `kill -9` loses nothing but requests in flight. WAL with
 synchronous=NORMAL: a killed process loses no commit; only a power cut may undo the last ones, which

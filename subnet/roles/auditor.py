@@ -32,8 +32,9 @@ from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.evidence import Channel, Readings
 from subnet.core.verification.verdict import step
-from subnet.ports import Chain, Clock, Referee, Tokenizer, ValidatorStore
+from subnet.ports import Chain, Clock, Referee, Tokenizer
 from subnet.roles.evidence import DrawnAnswer, draw_of, kept_answer
+from subnet.store import ValidatorStore
 
 BLOCK_HASHES_MAX: Final = 256
 

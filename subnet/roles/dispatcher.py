@@ -30,8 +30,9 @@ from subnet.core.scoring import (
 from subnet.core.standing import Blame, blame_of_refusal
 from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
-from subnet.ports import Clock, Exchange, Fault, Grammars, MinerClient, Tokenizer, ValidatorStore
+from subnet.ports import Clock, Exchange, Fault, Grammars, MinerClient, Tokenizer
 from subnet.roles.roster import Peer, Roster
+from subnet.store import ValidatorStore
 
 _log = logging.getLogger(__name__)
 

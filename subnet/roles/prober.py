@@ -11,9 +11,10 @@ from typing import Final
 
 from subnet.config import ValidatorSettings
 from subnet.core.draws import FIRST_PERIOD, draw_gap_seconds, period_secret
-from subnet.ports import Exchange, Fault, ValidatorStore
+from subnet.ports import Exchange, Fault
 from subnet.roles.dispatcher import Dispatcher, Turn
 from subnet.roles.roster import Peer, Roster
+from subnet.store import ValidatorStore
 
 IDLE_SECONDS: Final = 0.25
 """Longest sleep of the prober, so that a new miner is seen soon."""

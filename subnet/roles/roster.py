@@ -27,8 +27,8 @@ from subnet.ports import (
     Metagraph,
     MinerClient,
     Neuron,
-    ValidatorStore,
 )
+from subnet.store import ValidatorStore
 
 HANDSHAKE_TIMEOUT_SECONDS: Final = 3.0
 HANDSHAKES_AT_ONCE: Final = 32

@@ -30,7 +30,8 @@ from subnet.core.second_opinion import (
 )
 from subnet.core.standing import MinerStanding
 from subnet.core.verification.claim import Claim, ClaimScore
-from subnet.ports import Clock, OpinionUnavailableError, SecondEngine, ValidatorStore
+from subnet.ports import Clock, OpinionUnavailableError, SecondEngine
+from subnet.store import ValidatorStore
 
 TOKENS_AT_ONCE: Final = 200_000
 """Of the alarms that one load of the engine answers, but for the last of them."""

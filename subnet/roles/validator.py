@@ -17,7 +17,6 @@ from subnet.ports import (
     SecondEngine,
     Signer,
     Tokenizer,
-    ValidatorStore,
 )
 from subnet.roles.auditor import Auditor
 from subnet.roles.dispatcher import Dispatcher
@@ -26,6 +25,7 @@ from subnet.roles.roster import Roster
 from subnet.roles.second_opinion import SecondOpinions
 from subnet.roles.supervisor import Supervisor
 from subnet.roles.weight_setter import WeightSetter
+from subnet.store import ValidatorStore
 
 
 @dataclass(frozen=True, slots=True)

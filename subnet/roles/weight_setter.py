@@ -34,7 +34,8 @@ from subnet.core.statement import (
     standings_digest,
 )
 from subnet.core.weights import version_key
-from subnet.ports import Chain, Clock, Metagraph, Signer, ValidatorStore
+from subnet.ports import Chain, Clock, Metagraph, Signer
+from subnet.store import ValidatorStore
 
 _log = logging.getLogger(__name__)
 
