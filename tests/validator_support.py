@@ -325,8 +325,11 @@ class ByteTokenizer:
 class FakeChain:
     """Blocks by the loop's clock; an epoch every `TEMPO`; incentive follows the last weights."""
 
-    def __init__(self, miners: Sequence[FakeMiner], *, permit_at: int = 0) -> None:
+    def __init__(
+        self, miners: Sequence[FakeMiner], *, permit_at: int = 0, first_block: int = 0
+    ) -> None:
         self.miners = list(miners)
+        self.first_block = first_block
         self.permit_at = permit_at
         self.weights: list[tuple[int, dict[int, int], int]] = []
         self.commitments: list[bytes] = []
@@ -339,7 +342,8 @@ class FakeChain:
     def _block(self) -> int:
         if self.is_down:
             raise ChainError("fake: down")
-        return int((asyncio.get_running_loop().time() - 1000.0) / BLOCK_SECONDS)
+        blocks = (asyncio.get_running_loop().time() - 1000.0) / BLOCK_SECONDS
+        return self.first_block + int(blocks)
 
     async def block_number(self) -> int:
         return self._block()

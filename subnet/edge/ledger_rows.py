@@ -4,28 +4,17 @@ An epoch's records shrink tenfold when deflated together, and nobody reads one o
 """
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
-from subnet.core.records import ENDINGS, Record
+from subnet.core.checks import EpochFile
+from subnet.core.records import ENDINGS, RECORD, Record
 from subnet.core.rules import RuleParams
 from subnet.core.standing import MinerStanding
 from subnet.core.statement import OpenRecords, SignedStatement, TurnRef
 from subnet.edge.fact_rows import fact
 from subnet.edge.validator_schema import LEDGER, STATEMENTS
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedEpoch:
-    """One statement with what it counts."""
-
-    signed: SignedStatement
-    rules: RuleParams
-    standings: tuple[MinerStanding, ...]
-    """After the records."""
-    lines: tuple[bytes, ...]
 
 
 def append(db: sa.Connection, records: Sequence[Record]) -> None:
@@ -91,20 +80,42 @@ def closed_epochs(db: sa.Connection) -> list[int]:
     return list(db.execute(query).scalars())
 
 
-def closed_epoch(db: sa.Connection, epoch_block: int) -> ClosedEpoch | None:
-    """One of them; None if it is not there any more."""
+def epoch_file(
+    db: sa.Connection, epoch_block: int, secret_of: Callable[[int], bytes]
+) -> EpochFile | None:
+    """One of them, to be handed out; None if it, or the one that it follows, is not there.
+
+    `secret_of` gives the secrets of periods that are over.
+    """
     query = sa.select(STATEMENTS).where(STATEMENTS.c.epoch_block == epoch_block)
     row = db.execute(query.order_by(STATEMENTS.c.sequence.desc())).first()
     if row is None:
         return None
-    return ClosedEpoch(
-        signed=SignedStatement.model_validate_json(row.body),
+    signed = SignedStatement.model_validate_json(row.body)
+    earlier = STATEMENTS.c.sequence < row.sequence
+    latest = STATEMENTS.c.sequence.desc()
+    last = db.execute(sa.select(STATEMENTS).where(earlier).order_by(latest).limit(1)).first()
+    if (last is None) is not (signed.statement.previous is None):
+        return None
+    lines = tuple(_inflated(row.records))
+    periods = {record.period for line in lines if isinstance(record := _parsed(line), ENDINGS)}
+    period = int(fact(db, "period"))
+    return EpochFile(
+        signed=signed,
+        previous=None if last is None else SignedStatement.model_validate_json(last.body),
         rules=RuleParams.model_validate_json(row.rules),
-        standings=tuple(
-            MinerStanding.model_validate_json(line) for line in _inflated(row.standings)
-        ),
-        lines=tuple(_inflated(row.records)),
+        before=() if last is None else tuple(_standings(last.standings)),
+        lines=lines,
+        secrets={one: secret_of(one) for one in sorted(periods) if one < period},
     )
+
+
+def _parsed(line: bytes) -> Record:
+    return RECORD.validate_json(line)
+
+
+def _standings(blob: bytes) -> list[MinerStanding]:
+    return [MinerStanding.model_validate_json(line) for line in _inflated(blob)]
 
 
 def lost_turns(db: sa.Connection) -> list[TurnRef]:

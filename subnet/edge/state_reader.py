@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from subnet.config import ConfigError
+from subnet.core.checks import EpochFile
 from subnet.core.draws import period_secret
 from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.rules import RuleParams
@@ -20,7 +21,6 @@ from subnet.edge import epoch_rows, ledger_rows
 from subnet.edge.epoch_history import EpochTotals, total_of
 from subnet.edge.fact_rows import fact
 from subnet.edge.kept_rows import KeptWindow, alarm_window, kept_windows
-from subnet.edge.ledger_rows import ClosedEpoch
 from subnet.edge.opinion_rows import opinions
 from subnet.edge.validator_schema import FACTS, PROMPTS, STANDINGS
 
@@ -118,10 +118,13 @@ class StateReader:
         with self._begin() as db:
             return ledger_rows.closed_epochs(db)
 
-    def closed_epoch(self, epoch_block: int) -> ClosedEpoch | None:
-        """A statement with its records; None if it is not there any more."""
+    def epoch_file(self, epoch_block: int) -> EpochFile | None:
+        """A statement with all that it rests on; None if that is not there any more."""
         with self._begin() as db:
-            return ledger_rows.closed_epoch(db, epoch_block)
+            master = bytes.fromhex(fact(db, "master_secret"))
+            return ledger_rows.epoch_file(
+                db, epoch_block, lambda period: period_secret(master, period)
+            )
 
     def revealed_secrets(self, periods: Collection[int]) -> dict[int, bytes]:
         """The secrets of those of `periods` that are over."""

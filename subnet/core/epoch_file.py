@@ -1,0 +1,63 @@
+"""one epoch <-> FILE: what a validator publishes of it, so that anybody can replay it.
+
+Lines of JSON: a header, then the records byte for byte as they are hashed.
+"""
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from protocol.units import Digest
+from subnet.core.bundle import Whole
+from subnet.core.checks import EpochFile
+from subnet.core.rules import RuleParams
+from subnet.core.standing import MinerStanding
+from subnet.core.statement import SignedStatement
+
+FORMAT: Final = "assay/epoch/1"
+
+
+class EpochFileError(ValueError):
+    """The bytes are no epoch file; the message says where."""
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["assay/epoch/1"] = FORMAT
+    signed: SignedStatement
+    previous: SignedStatement | None
+    rules: RuleParams
+    before: tuple[MinerStanding, ...]
+    secrets: dict[Whole, Digest]
+
+
+def to_bytes(file: EpochFile) -> bytes:
+    """The file's content."""
+    header = _Header(
+        signed=file.signed,
+        previous=file.previous,
+        rules=file.rules,
+        before=file.before,
+        secrets={period: secret.hex() for period, secret in file.secrets.items()},
+    )
+    return b"".join(line + b"\n" for line in (header.model_dump_json().encode(), *file.lines))
+
+
+def from_bytes(content: bytes) -> EpochFile:
+    """The inverse. Raises EpochFileError."""
+    first, *lines = content.splitlines() or [b""]
+    try:
+        header = _Header.model_validate_json(first)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "the first line"
+        raise EpochFileError(f"{where}: {problem['msg']}") from error
+    return EpochFile(
+        signed=header.signed,
+        previous=header.previous,
+        rules=header.rules,
+        before=header.before,
+        lines=tuple(lines),
+        secrets={period: bytes.fromhex(secret) for period, secret in header.secrets.items()},
+    )
