@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -90,6 +90,10 @@ class Refusal(WireMessage):
     miner_hotkey: Hotkey
     caller_hotkey: Hotkey
     rejection: Rejection
+
+
+REFUSAL_SIGNATURE_HEADER: Final = "assay-refusal-signature"
+"""Of a refusal's HTTP response: the miner's signature over the `Refusal`."""
 
 
 class RejectedError(Exception):

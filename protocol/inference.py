@@ -138,6 +138,8 @@ class ErrorLine(WireMessage):
 
     type: Literal["error"] = "error"
     rejection: Rejection
+    signature: Signature | None = None
+    """The miner's, over the `Refusal` that these words are."""
 
 
 StreamLine = Annotated[

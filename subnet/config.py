@@ -90,6 +90,10 @@ class MinerSettings(Section):
     """Longest time a caller may take to send one request, headers and body."""
     keep_alive_seconds: Seconds = 30.0
     """How long an idle connection stays open."""
+    answer_log: Path | None = None
+    """Where to keep what was signed, as proof against a claimed timeout (`assay replay`)."""
+    answer_log_bytes_max: Annotated[int, Field(ge=10_000, le=10**12)] = 100_000_000
+    """The oldest half goes when it is full; an answer takes about 900 bytes."""
     stop_grace_seconds: Seconds = 5.0
     """When stopped, running answers may still finish within this time."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -15,6 +15,7 @@ import uvloop
 
 from subnet.cli.exits import UsageError
 from subnet.config import MinerSettings, ReleaseSettings, Settings
+from subnet.edge.answer_log import AnswerLog
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.btauth import HotkeySigner
 from subnet.edge.engine_args import parse_engine_arguments
@@ -145,7 +146,9 @@ async def serve_miner(
         admission=settings.admission,
     )
     await miner.refresh()
-    app = MinerApp(miner, clock, settings.miner, settings.admission)
+    chosen = settings.miner
+    log = AnswerLog(chosen.answer_log, chosen.answer_log_bytes_max) if chosen.answer_log else None
+    app = MinerApp(miner, clock, chosen, settings.admission, log)
     port = bound.getsockname()[1]
     _log.info("ready: %s serves %s on port %d", signer.hotkey, engine.release.model, port)
     await run_until_stopped(

@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from protocol.errors import RejectionReason
+from protocol.errors import Refusal, Rejection, RejectionReason
 from protocol.inference import (
     CHECKPOINT_TOKENS,
     STREAM_LINE,
@@ -34,12 +34,23 @@ class StreamFaultError(Exception):
     """The stream cannot be believed."""
 
     def __init__(
-        self, fault: Fault, detail: str, rejection_reason: RejectionReason | None = None
+        self,
+        fault: Fault,
+        detail: str,
+        refusal: Refusal | None = None,
+        refusal_signature: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.fault = fault
         self.detail = detail
-        self.rejection_reason = rejection_reason
+        self.refusal = refusal
+        """Authenticated."""
+        self.refusal_signature = refusal_signature
+
+    @property
+    def rejection_reason(self) -> RejectionReason | None:
+        """The word of a signed refusal."""
+        return None if self.refusal is None else self.refusal.rejection.reason
 
 
 @dataclass
@@ -129,15 +140,33 @@ class AnswerReader:
         self.response_signature = line.signature
 
     def _read_error(self, line: ErrorLine) -> None:
-        rejection = line.rejection
+        raise self._late(line.rejection, line.signature)
+
+    def _late(self, rejection: Rejection, signature: str | None) -> StreamFaultError:
         blame = blame_of_refusal(rejection.reason)
         if blame is Blame.BACK_PRESSURE and rejection.reason is not RejectionReason.STOPPING:
             # A full node says so before it starts; later, the word would be a free way out of a
             # task that turned out hard.
-            raise StreamFaultError(
+            return StreamFaultError(
                 Fault.BROKEN_STREAM, f"{rejection.reason} after the stream began"
             )
-        raise StreamFaultError(Fault.REFUSED, rejection.detail, rejection.reason)
+        return self.refused(rejection, signature)
+
+    def refused(self, rejection: Rejection, signature: str | None) -> StreamFaultError:
+        """A refusal that the miner signed; without its signature anybody could have said so."""
+        refusal = Refusal(
+            request_digest=self._request_digest,
+            miner_hotkey=self.miner_hotkey,
+            caller_hotkey=self.caller_hotkey,
+            rejection=rejection,
+        )
+        if signature is None or not self.verify(
+            refusal.signing_bytes(), signature, self.miner_hotkey
+        ):
+            return StreamFaultError(
+                Fault.BROKEN_STREAM, f"{rejection.reason}, unsigned: {rejection.detail}"[:200]
+            )
+        return StreamFaultError(Fault.REFUSED, rejection.detail, refusal, signature)
 
     @staticmethod
     def _expect(holds: bool, what: str) -> None:

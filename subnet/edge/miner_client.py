@@ -15,7 +15,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from protocol import PROTOCOL_VERSION
-from protocol.errors import Rejection
+from protocol.errors import REFUSAL_SIGNATURE_HEADER, Rejection
 from protocol.handshake import HANDSHAKE_PATH, HandshakeRequest, HandshakeResponse, MinerCard
 from protocol.inference import INFER_PATH, InferenceRequest
 from subnet.edge.address_guard import AddressRefusedError, resolve_address
@@ -105,7 +105,7 @@ class HttpMinerClient:
             async with (
                 _world_as_faults(),
                 asyncio.timeout(request.timeout_ms / 1000),
-                self._post(endpoint, INFER_PATH, request.to_bytes()) as answer,
+                self._post(endpoint, INFER_PATH, request.to_bytes(), reader) as answer,
             ):
                 await self._read_stream(answer, reader, started_us)
         except StreamFaultError as error:
@@ -123,6 +123,8 @@ class HttpMinerClient:
             fault=failure.fault if failure else None,
             fault_detail=failure.detail if failure else "",
             rejection_reason=failure.rejection_reason if failure else None,
+            refusal=failure.refusal if failure else None,
+            refusal_signature=failure.refusal_signature if failure else None,
         )
 
     async def _read_stream(
@@ -147,7 +149,7 @@ class HttpMinerClient:
 
     @asynccontextmanager
     async def _post(
-        self, endpoint: Endpoint, path: str, body: bytes
+        self, endpoint: Endpoint, path: str, body: bytes, reader: AnswerReader | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A response with status 200 and a plain body. Raises StreamFaultError for any other."""
         url = await self._url(endpoint, path)
@@ -169,7 +171,7 @@ class HttpMinerClient:
             if answer.headers.get("Content-Encoding", "identity") != "identity":
                 raise StreamFaultError(Fault.BROKEN_STREAM, "the body is compressed")
             if answer.status != 200:
-                raise await _refusal(answer)
+                raise await _refusal(answer, reader)
             yield answer
             answer.release()
         finally:
@@ -223,8 +225,11 @@ async def _read_small(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-async def _refusal(answer: aiohttp.ClientResponse) -> StreamFaultError:
-    """The typed refusal in a response that is no success; anything else is a broken stream."""
+async def _refusal(answer: aiohttp.ClientResponse, reader: AnswerReader | None) -> StreamFaultError:
+    """The typed refusal in a response that is no success; anything else is a broken stream.
+
+    Without a `reader` nothing was asked that a signature could be about.
+    """
     if answer.status >= 400:
         try:
             rejection = Rejection.model_validate_json(await _read_small(answer))
@@ -232,5 +237,7 @@ async def _refusal(answer: aiohttp.ClientResponse) -> StreamFaultError:
             return StreamFaultError(
                 Fault.BROKEN_STREAM, f"status {answer.status} without a typed refusal"
             )
-        return StreamFaultError(Fault.REFUSED, rejection.detail, rejection.reason)
+        if reader is None:
+            return StreamFaultError(Fault.REFUSED, rejection.detail)
+        return reader.refused(rejection, answer.headers.get(REFUSAL_SIGNATURE_HEADER))
     return StreamFaultError(Fault.BROKEN_STREAM, f"unexpected status {answer.status}")

@@ -26,7 +26,13 @@ import uvicorn
 from pydantic import ValidationError
 
 from protocol import PROTOCOL_VERSION
-from protocol.errors import HTTP_STATUS, RejectedError, Rejection, RejectionReason
+from protocol.errors import (
+    HTTP_STATUS,
+    REFUSAL_SIGNATURE_HEADER,
+    RejectedError,
+    Rejection,
+    RejectionReason,
+)
 from protocol.handshake import HANDSHAKE_PATH, HandshakeRequest, HandshakeResponse
 from protocol.inference import (
     INFER_PATH,
@@ -72,6 +78,10 @@ class InferenceService(Protocol):
         self, request: InferenceRequest, caller_hotkey: str, arrived_at_us: int
     ) -> AsyncGenerator[StreamLine, None]: ...
 
+    def sign_refusal(
+        self, request: InferenceRequest, caller_hotkey: str, error: RejectedError
+    ) -> str: ...
+
     def stop(self) -> None: ...
 
 
@@ -84,7 +94,10 @@ class MinerApp:
         clock: Clock,
         settings: MinerSettings,
         admission: AdmissionParams,
+        log: Callable[[EndLine], None] | None = None,
     ) -> None:
+        """`log` keeps what was signed; see `edge.answer_log`."""
+        self._log = log
         self._service = service
         self._clock = clock
         self._read_timeout_seconds = settings.read_timeout_seconds
@@ -127,13 +140,20 @@ class MinerApp:
             aclosing(self._service.serve(request, caller, arrived_at_us)) as lines,
             _until_reader_leaves(receive, request.timeout_ms / 1000 + WRITE_GRACE_SECONDS),
         ):
-            line = await anext(lines)
+            try:
+                line = await anext(lines)
+            except RejectedError as error:
+                signature = self._service.sign_refusal(request, caller, error)
+                await _send_rejection(send, error.rejection, signature)
+                return
             if isinstance(line, ErrorLine):
-                await _send_rejection(send, line.rejection)
+                await _send_rejection(send, line.rejection, line.signature)
                 return
             await send(_start(200, STREAM_TYPE))
             await send(_line_body(line))
             async for line in lines:
+                if self._log is not None and isinstance(line, EndLine):
+                    self._log(line)
                 await send(_line_body(line))
 
     async def _handshake(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -285,9 +305,11 @@ async def _until_reader_leaves(receive: Receive, seconds_max: float) -> AsyncIte
         _log.info("a caller left before its answer ended")
 
 
-async def _send_rejection(send: Send, rejection: Rejection) -> None:
+async def _send_rejection(send: Send, rejection: Rejection, signature: str | None = None) -> None:
     """Close afterwards: the rest of a refused body may still be on its way."""
     extra = [(b"connection", b"close")]
+    if signature is not None:
+        extra.append((REFUSAL_SIGNATURE_HEADER.encode(), signature.encode()))
     if rejection.retry_after_ms is not None:
         seconds = max(1, -(-rejection.retry_after_ms // 1000))
         extra.append((b"retry-after", str(seconds).encode()))

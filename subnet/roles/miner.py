@@ -24,7 +24,6 @@ from protocol.inference import (
     FinishReason,
     InferenceRequest,
     InferenceResponse,
-    OutputHash,
     StreamCheckpoint,
     StreamLine,
 )
@@ -43,6 +42,7 @@ from subnet.ports import (
     Signer,
     UnsupportedRequestError,
 )
+from subnet.roles.running_answer import RunningAnswer
 
 _log = logging.getLogger(__name__)
 _HALF: Final = struct.Struct("<e")
@@ -78,7 +78,7 @@ class Miner:
         self._tokens_spent: Counter[str] = Counter()
         """Of this window; an answer settles with the window in which it was admitted."""
         self._served_nonces: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._answers: set[_Answer] = set()
+        self._answers: set[RunningAnswer] = set()
         self._stop_at_us: int | None = None
         self.release = engine.release
 
@@ -171,7 +171,7 @@ class Miner:
         EndLine. Closing the iterator aborts the answer.
         """
         tokens_reserved = self._admit(request, caller_hotkey)
-        answer = _Answer(request, caller_hotkey, arrived_at_us)
+        answer = RunningAnswer(request, caller_hotkey, arrived_at_us)
         self._answers.add(answer)
         spent = self._tokens_spent
         spent[caller_hotkey] += tokens_reserved
@@ -191,20 +191,27 @@ class Miner:
                         yield line
             yield self._end(answer, finish)
         except TimeoutError:
-            yield ErrorLine(rejection=self._why_late(answer).rejection)
+            yield self._error(answer, self._why_late(answer))
         except RejectedError as error:
-            yield ErrorLine(rejection=error.rejection)
+            yield self._error(answer, error)
         except UnsupportedRequestError as error:
             unsupported = RejectedError(RejectionReason.PARAMETER_NOT_VERIFIED, str(error))
-            yield ErrorLine(rejection=unsupported.rejection)
+            yield self._error(answer, unsupported)
         except (EngineError, StopAsyncIteration) as error:
             _log.error("request %s: %s", request.request_id, error or "the engine ended early")
             failed = RejectedError(RejectionReason.ENGINE_FAILED, "the engine failed; try again")
-            yield ErrorLine(rejection=failed.rejection)
+            yield self._error(answer, failed)
         finally:
             self._answers.remove(answer)
             tokens_used = len(request.prompt_token_ids) + answer.hash.tokens
             spent[caller_hotkey] += tokens_used - tokens_reserved
+
+    def sign_refusal(
+        self, request: InferenceRequest, caller_hotkey: str, error: RejectedError
+    ) -> str:
+        """The signature that proves to others that this miner refused, and did not go silent."""
+        refused = RunningAnswer(request, caller_hotkey, 0)
+        return self._error(refused, error).signature or ""
 
     def stop(self) -> None:
         """Take no new requests; running ones end within the grace time."""
@@ -229,7 +236,7 @@ class Miner:
             self._served_nonces.popitem(last=False)
         return tokens
 
-    def _engine_request(self, answer: "_Answer") -> EngineRequest:
+    def _engine_request(self, answer: RunningAnswer) -> EngineRequest:
         request = answer.request
         sampling = request.sampling
         return EngineRequest(
@@ -250,7 +257,7 @@ class Miner:
         )
 
     def _lines(
-        self, answer: "_Answer", token_ids: Sequence[int], logprobs: Sequence[float]
+        self, answer: RunningAnswer, token_ids: Sequence[int], logprobs: Sequence[float]
     ) -> list[StreamLine]:
         """Chunks, cut so that a checkpoint stands at every multiple of CHECKPOINT_TOKENS."""
         lines: list[StreamLine] = []
@@ -275,7 +282,7 @@ class Miner:
             start = stop
         return lines
 
-    def _end(self, answer: "_Answer", finish: FinishReason) -> EndLine:
+    def _end(self, answer: RunningAnswer, finish: FinishReason) -> EndLine:
         request = answer.request
         first_token_us = max(0, answer.first_token_at_us - answer.arrived_at_us)
         response = InferenceResponse(
@@ -293,6 +300,12 @@ class Miner:
             environment=self._engine.environment,
         )
         return EndLine(response=response, signature=self._signer.sign(response.signing_bytes()))
+
+    def _error(self, answer: RunningAnswer, error: RejectedError) -> ErrorLine:
+        refusal = answer.refusal(self.hotkey, error.rejection)
+        return ErrorLine(
+            rejection=error.rejection, signature=self._signer.sign(refusal.signing_bytes())
+        )
 
     # --- bookkeeping -------------------------------------------------------------------------
 
@@ -317,7 +330,7 @@ class Miner:
             requests_running_max=self._engine.concurrent_requests_max,
         )
 
-    def _seconds_left(self, answer: "_Answer") -> float:
+    def _seconds_left(self, answer: RunningAnswer) -> float:
         """Until this answer must end. Raises RejectedError when that has passed."""
         end_us = answer.deadline_us
         if self._stop_at_us is not None:
@@ -327,56 +340,13 @@ class Miner:
             raise self._why_late(answer)
         return left_us / 1_000_000
 
-    def _why_late(self, answer: "_Answer") -> RejectedError:
+    def _why_late(self, answer: RunningAnswer) -> RejectedError:
         if self._stop_at_us is not None and self._stop_at_us < answer.deadline_us:
             return RejectedError(RejectionReason.STOPPING, "this node is shutting down")
         return RejectedError(
             RejectionReason.DEADLINE_EXCEEDED,
             f"the answer did not finish within {answer.request.timeout_ms} ms",
         )
-
-
-class _Answer:
-    """An answer while it grows."""
-
-    __slots__ = (
-        "arrived_at_us",
-        "caller_hotkey",
-        "deadline_us",
-        "first_token_at_us",
-        "hash",
-        "last_token_at_us",
-        "queued_us",
-        "request",
-        "request_digest",
-        "wait",
-    )
-
-    def __init__(self, request: InferenceRequest, caller_hotkey: str, arrived_at_us: int) -> None:
-        self.request = request
-        self.caller_hotkey = caller_hotkey
-        self.arrived_at_us = arrived_at_us
-        self.deadline_us = arrived_at_us + request.timeout_ms * 1000
-        self.request_digest = request.digest()
-        self.hash = OutputHash(self.request_digest)
-        self.queued_us = 0
-        self.first_token_at_us = arrived_at_us
-        self.last_token_at_us = arrived_at_us
-        self.wait: asyncio.Timeout | None = None
-        """The running wait for the engine's next tokens."""
-
-    def shorten_wait(self, seconds_max: float) -> None:
-        """Let a wait that is under way end within `seconds_max`."""
-        if self.wait is None:
-            return
-        end = asyncio.get_running_loop().time() + seconds_max
-        self.wait.reschedule(min(end, self.wait.when() or end))
-
-    def note_time(self, now_us: int) -> None:
-        """Tokens came now."""
-        if self.hash.tokens == 0:
-            self.first_token_at_us = now_us
-        self.last_token_at_us = now_us
 
 
 def float16_bits(value: float) -> int:

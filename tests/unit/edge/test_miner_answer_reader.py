@@ -2,7 +2,7 @@
 
 import pytest
 
-from protocol.errors import RejectedError, RejectionReason
+from protocol.errors import Refusal, RejectedError, RejectionReason
 from protocol.inference import ChunkLine, EndLine, ErrorLine, OutputHash
 from subnet.edge.answer_reader import AnswerReader, StreamFaultError
 from subnet.edge.btauth import verify_signature
@@ -42,6 +42,18 @@ def resigned(end: EndLine, signer=MINER, **changes) -> EndLine:
     """The end line with other claims, signed anew."""
     response = end.response.model_copy(update=changes)
     return EndLine(response=response, signature=signer.sign(response.signing_bytes()))
+
+
+def signed_refusal(request, error: RejectedError) -> ErrorLine:
+    """As the miner sends it."""
+    refusal = Refusal(
+        request_digest=request.digest(),
+        miner_hotkey=MINER.hotkey,
+        caller_hotkey=CALLER.hotkey,
+        rejection=error.rejection,
+    )
+    signature = MINER.sign(refusal.signing_bytes())
+    return ErrorLine(rejection=error.rejection, signature=signature)
 
 
 async def test_an_honest_stream_is_read_whole():
@@ -150,7 +162,7 @@ async def test_nothing_may_follow_the_end():
 )
 async def test_back_pressure_after_the_first_line_is_the_miners_fault(reason):
     request, lines = await honest()
-    refusal = ErrorLine(rejection=RejectedError(reason, "full").rejection)
+    refusal = signed_refusal(request, RejectedError(reason, "full"))
     assert fault_of(request, [refusal]) is Fault.BROKEN_STREAM
     assert fault_of(request, [lines[0], refusal]) is Fault.BROKEN_STREAM
 
@@ -159,6 +171,18 @@ async def test_a_refusal_in_the_stream_keeps_its_reason():
     request, lines = await honest()
     refusal = RejectedError(RejectionReason.STOPPING, "going")
     with pytest.raises(StreamFaultError) as caught:
-        read(request, [lines[0], ErrorLine(rejection=refusal.rejection)])
+        read(request, [lines[0], signed_refusal(request, refusal)])
     assert caught.value.fault is Fault.REFUSED
     assert caught.value.rejection_reason is RejectionReason.STOPPING
+
+
+async def test_a_refusal_that_the_miner_did_not_sign_is_a_broken_stream():
+    request, _ = await honest()
+    error = RejectedError(RejectionReason.STOPPING, "going")
+    other, _ = await honest()
+    for line in (
+        ErrorLine(rejection=error.rejection),
+        ErrorLine(rejection=error.rejection, signature="0" * 128),
+        signed_refusal(other.model_copy(update={"nonce": "f" * 64}), error),
+    ):
+        assert fault_of(request, [line]) is Fault.BROKEN_STREAM

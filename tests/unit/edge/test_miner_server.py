@@ -13,7 +13,7 @@ from protocol.handshake import HANDSHAKE_PATH
 from protocol.inference import INFER_PATH, REQUEST_BYTES_MAX
 from subnet.config import ConfigError, MinerSettings
 from subnet.core.admission import AdmissionParams
-from subnet.edge.btauth import sign_request
+from subnet.edge.btauth import sign_request, verify_signature
 from subnet.edge.http_limits import address_group
 from subnet.edge.miner_client import HttpMinerClient
 from subnet.edge.miner_server import bind_socket
@@ -120,6 +120,9 @@ async def test_back_pressure_is_a_429_with_retry_after():
             assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
         second = await caller.infer(endpoint, make_request())
         assert (second.fault, second.rejection_reason) == (Fault.REFUSED, "CAPACITY_FULL")
+        said = second.refusal
+        assert verify_signature(said.signing_bytes(), second.refusal_signature, MINER.hotkey)
+        assert said.request_digest == second.request.digest()
         assert not first.done()
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
