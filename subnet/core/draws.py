@@ -22,13 +22,14 @@ from subnet.core.benchmark import EASIEST_TIER, FAMILIES, generate_task
 from subnet.core.benchmark.draws import Draws
 from subnet.core.benchmark.task import Task
 
-ANCHOR_VERSION: Final = 1
+ANCHOR_VERSION: Final = 2
 FIRST_PERIOD: Final = 1
 """The first whose secret is used: the anchor of period 0 only commits it."""
 SECRET_BYTES: Final = 32
 PARAMS_PREFIX_BYTES: Final = 16
-_ANCHOR = struct.Struct(f"<BQ{SECRET_BYTES}s{SECRET_BYTES}s{PARAMS_PREFIX_BYTES}s")
-_NO_SECRET: Final = bytes(SECRET_BYTES)
+DIGEST_BYTES: Final = 32
+_ANCHOR = struct.Struct(f"<BQ{SECRET_BYTES}s{SECRET_BYTES}s{PARAMS_PREFIX_BYTES}s{DIGEST_BYTES}s")
+_NONE: Final = bytes(32)
 
 
 class SamplingChoice(BaseModel):
@@ -149,15 +150,21 @@ class Anchor:
     """The secret of `period` - 1."""
     params_prefix: bytes
     """First 16 bytes of the digest of all parameters that scores depend on."""
+    statement_digest: bytes | None
+    """Of the validator's latest statement: all its records stand under it."""
 
     def to_bytes(self) -> bytes:
-        """89 bytes: version, period, digest, revealed secret (zeros if none), params prefix."""
+        """121 bytes: version, period, digest, revealed secret, params prefix, statement's digest.
+
+        Zeros stand for none.
+        """
         return _ANCHOR.pack(
             ANCHOR_VERSION,
             self.period,
             self.next_digest,
-            self.revealed_secret or _NO_SECRET,
+            self.revealed_secret or _NONE,
             self.params_prefix,
+            self.statement_digest or _NONE,
         )
 
     @classmethod
@@ -165,17 +172,26 @@ class Anchor:
         """Raises ValueError for bytes that are no anchor of this version."""
         if len(data) != _ANCHOR.size or data[0] != ANCHOR_VERSION:
             raise ValueError(f"not an anchor of version {ANCHOR_VERSION}")
-        _, period, next_digest, revealed, prefix = _ANCHOR.unpack(data)
-        return cls(period, next_digest, None if revealed == _NO_SECRET else revealed, prefix)
+        _, period, next_digest, revealed, prefix, statement = _ANCHOR.unpack(data)
+        return cls(
+            period,
+            next_digest,
+            None if revealed == _NONE else revealed,
+            prefix,
+            None if statement == _NONE else statement,
+        )
 
 
-def anchor_of(master_secret: bytes, period: int, params_digest: bytes) -> Anchor:
+def anchor_of(
+    master_secret: bytes, period: int, params_digest: bytes, statement_digest: bytes | None = None
+) -> Anchor:
     """The anchor that opens a period, counted from 0."""
     return Anchor(
         period=period,
         next_digest=secret_digest(period_secret(master_secret, period + 1)),
         revealed_secret=period_secret(master_secret, period - 1) if period > 0 else None,
         params_prefix=params_digest[:PARAMS_PREFIX_BYTES],
+        statement_digest=statement_digest,
     )
 
 

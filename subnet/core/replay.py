@@ -6,12 +6,14 @@ and that it asked as soon as its draws were due.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from pydantic import ValidationError
 
 from protocol.inference import InferenceResponse
 from subnet.core.book import StandingBook
 from subnet.core.checks import Check, EpochFile, FailedError, OpenError, Outcome, Verify
+from subnet.core.draws import Anchor
 from subnet.core.earnings import pays_of, scores_of, weights_of
 from subnet.core.records import RECORD, Faulted, Lost, PassedOver, Record, Started
 from subnet.core.replay_draws import (
@@ -33,15 +35,11 @@ from subnet.core.statement import (
 
 UNANSWERED = frozenset({"TIMEOUT", "UNREACHABLE", "BROKEN_STREAM"})
 """Faults that only the validator saw."""
+CHAIN_STEP: Final = 1 / 65_535
 
 
-def replay(
-    file: EpochFile, verify: Verify, digests: Mapping[int, bytes] | None = None
-) -> list[Check]:
-    """Every check on one epoch, in order; those that rest on a failed one are left out.
-
-    `digests` are the secrets' digests that the validator committed on the chain, by period.
-    """
+def replay(file: EpochFile, verify: Verify) -> list[Check]:
+    """Every check on one epoch, in order; those that rest on a failed one are left out."""
     said = file.signed.statement
     checks: list[Check] = []
 
@@ -59,7 +57,7 @@ def replay(
     if passes("records", lambda: _records(file)):
         records = [RECORD.validate_json(line) for line in file.lines]
         passes("due", lambda: check_due(file, records))
-        passes("secrets", lambda: check_secrets(file.secrets, digests))
+        passes("secrets", lambda: check_secrets(file))
         passes("draws", lambda: check_draws(records, file.rules.draws, file.secrets))
         passes("audits", lambda: check_audits(records, file))
         passes("signatures", lambda: check_signatures(records, said, verify))
@@ -67,6 +65,49 @@ def replay(
         passes("factors", lambda: _factors(records, file))
     passes("weights", lambda: _weights(said))
     return checks
+
+
+def chain_checks(
+    said: EpochStatement,
+    secrets: Mapping[int, bytes],
+    anchor: Anchor | None,
+    weights: Mapping[int, float],
+) -> list[Check]:
+    """What the chain now holds of this validator: its anchor, and its weights as shares by uid."""
+    return [_anchored(said, secrets, anchor), _on_chain(said, weights)]
+
+
+def _anchored(said: EpochStatement, secrets: Mapping[int, bytes], anchor: Anchor | None) -> Check:
+    name = "anchor"
+    if anchor is None:
+        return Check(name, Outcome.OPEN, "the chain holds no anchor of this validator")
+    revealed = secrets.get(anchor.period - 1)
+    if None not in (revealed, anchor.revealed_secret) and revealed != anchor.revealed_secret:
+        return Check(name, Outcome.FAILED, "the chain reveals another secret of the same period")
+    if anchor.period != said.period + 1:
+        detail = f"the chain holds the anchor of period {anchor.period}, after another statement"
+        return Check(name, Outcome.OPEN, detail)
+    if anchor.statement_digest != bytes.fromhex(said.digest()):
+        return Check(name, Outcome.FAILED, "the chain holds the digest of another statement")
+    return Check(name, Outcome.HELD, "the chain holds this statement's digest")
+
+
+def _on_chain(said: EpochStatement, weights: Mapping[int, float]) -> Check:
+    """The chain keeps u16 numbers scaled to the largest; so both are compared as shares of it."""
+    name = "chain"
+    ours = {one.uid: one.share for one in said.weights}
+    top, peak = max(ours.values(), default=0), max(weights.values(), default=0.0)
+    uids = ours.keys() | weights.keys()
+    if (
+        top
+        and peak
+        and all(
+            abs(ours.get(uid, 0) / top - weights.get(uid, 0.0) / peak) <= CHAIN_STEP for uid in uids
+        )
+    ):
+        return Check(name, Outcome.HELD, f"the chain holds these {len(ours)} weights")
+    detail = "the chain holds other weights: earlier or later ones, or these are not revealed yet"
+    return Check(name, Outcome.OPEN, detail)
 
 
 def contradicted(

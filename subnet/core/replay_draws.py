@@ -46,17 +46,20 @@ def check_due(file: EpochFile, records: Sequence[Record]) -> str:
     return f"{len(ended)} endings, {lost} of them lost with a process; {len(in_flight)} in flight"
 
 
-def check_secrets(secrets: Mapping[int, bytes], digests: Mapping[int, bytes] | None) -> str:
-    """Every secret is the one that was committed before its use."""
-    if digests is None:
-        raise OpenError("the chain was not asked for the digests that the validator committed")
-    known = sorted(secrets.keys() & digests.keys())
-    for period in known:
-        if secret_digest(secrets[period]) != digests[period]:
-            raise FailedError(f"the secret of period {period} is not the one that was committed")
-    if not known:
-        raise OpenError("the chain holds no digest of these periods any more")
-    return f"periods {', '.join(map(str, known))} as committed"
+def check_secrets(file: EpochFile) -> str:
+    """Every secret is the one that the statement before fixed, before its use."""
+    before = None if file.previous is None else file.previous.statement
+    if before is None:
+        raise OpenError("nothing before this statement fixed its secrets; the anchors did")
+    fixed = dict(zip((before.period, before.period + 1), before.secret_digests, strict=True))
+    for period in file.secrets.keys() & fixed.keys():
+        if secret_digest(file.secrets[period]).hex() != fixed[period]:
+            raise FailedError(f"the secret of period {period} is not the one that was fixed")
+    if foreign := sorted(file.secrets.keys() - fixed.keys()):
+        raise FailedError(f"nobody fixed a secret for period {foreign[0]} in time")
+    if not file.secrets:
+        raise OpenError("no secret of this epoch is revealed yet")
+    return f"those of periods {', '.join(map(str, sorted(file.secrets)))}, fixed before their use"
 
 
 def check_draws(records: Sequence[Record], params: DrawParams, secrets: Mapping[int, bytes]) -> str:

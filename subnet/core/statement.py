@@ -55,6 +55,11 @@ class EpochStatement(WireMessage):
     netuid: Uid
     epoch_block: BlockNumber
     """When consensus ran; the statement's name among those of one validator."""
+    period: Whole
+    """Whose secret was in use."""
+    secret_digests: tuple[Digest, Digest]
+    """Of the secrets of `period` and the next: whoever holds the anchor of this statement holds
+    them before the second is used."""
     metagraph_block: BlockNumber
     """Whose uids the weights go by."""
     release_digest: Digest

@@ -189,6 +189,13 @@ class BittensorChain:
         )
         return None if record is None else _raw_bytes(record.fields)
 
+    async def weights(self, uid: int) -> dict[int, float]:
+        """What the chain holds of one validator's weights, as shares by uid."""
+        rows = await self._call(
+            "read weights", lambda client: client.weights.weights(self._settings.netuid)
+        )
+        return dict(rows.get(uid, {}))
+
     def _signing_wallet(self) -> bt.Wallet:
         assert self._wallet is not None, "this chain was opened for reading"
         return self._wallet

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from protocol.release import Release
 from subnet.config import Settings
 from subnet.core.book import StandingBook
-from subnet.core.draws import FIRST_PERIOD, anchor_of
+from subnet.core.draws import FIRST_PERIOD, anchor_of, period_secret, secret_digest
 from subnet.core.earnings import (
     is_settled,
     owed_paid_of,
@@ -93,11 +93,11 @@ class WeightSetter:
         while True:
             while self._is_anchor_due:
                 await self._commit_anchor()
+            if 0 < self._settings.validator.epochs_max <= self._submissions:
+                return
             if self._due_for is None:
                 await self._await_epoch()
             await self._submit()
-            if 0 < self._settings.validator.epochs_max <= self._submissions:
-                return
 
     async def _wait_for_permit(self) -> None:
         is_said = False
@@ -174,12 +174,14 @@ class WeightSetter:
 
     def _signed(self, epoch: EpochRecord, outcome: _Outcome) -> SignedStatement:
         """What the epoch came to."""
-        before = self._store.last_statement()
+        before, period = self._store.last_statement(), self._store.period()
         uids = {row.hotkey: row.uid for row in outcome.metagraph.neurons}
         statement = EpochStatement(
             validator_hotkey=self._own_hotkey,
             netuid=outcome.metagraph.netuid,
             epoch_block=epoch.epoch_block,
+            period=period,
+            secret_digests=(self._secret_digest(period), self._secret_digest(period + 1)),
             metagraph_block=outcome.metagraph.block,
             release_digest=self._release_digest,
             rules_digest=self._rules_digest,
@@ -197,6 +199,9 @@ class WeightSetter:
         return SignedStatement(
             statement=statement, signature=self._signer.sign(statement.signing_bytes())
         )
+
+    def _secret_digest(self, period: int) -> str:
+        return secret_digest(period_secret(self._store.master_secret, period)).hex()
 
     def _end_terms(self) -> None:
         """Close the gates whose second opinion did not come within an epoch."""
@@ -230,8 +235,12 @@ class WeightSetter:
         return [one for one in records if one.withheld_ppm is not None or one.owed_ppm]
 
     async def _commit_anchor(self) -> None:
+        last = self._store.last_statement()
         data = anchor_of(
-            self._store.master_secret, self._store.period(), bytes.fromhex(self._rules_digest)
+            self._store.master_secret,
+            self._store.period(),
+            bytes.fromhex(self._rules_digest),
+            None if last is None else bytes.fromhex(last.statement.digest()),
         ).to_bytes()
         if await self._chain.commitment(self._own_hotkey) != data:
             await self._chain.commit(data)

@@ -355,6 +355,7 @@ def test_every_anchor_reveals_the_secret_that_the_one_before_had_in_use(live):
     anchors = [Anchor.from_bytes(data) for data in subnet.chain.commitments]
     assert [anchor.period for anchor in anchors] == list(range(len(anchors)))
     assert len(anchors) >= 4
+    assert anchors[-1].statement_digest.hex() == subnet.store.last_statement().statement.digest()
     for before, after in itertools.pairwise(anchors):
         assert before.next_digest == secret_digest(
             period_secret(subnet.store.master_secret, after.period)
