@@ -89,7 +89,7 @@ def serve_ours(model: str, streams: int, engine_arguments: Sequence[str]) -> Non
     import uvloop
 
     from subnet.cli.miner import make_vllm_engine, serve_miner
-    from subnet.edge.miner_server import bind_socket
+    from subnet.edge.http_server import bind_socket
 
     files = load_release_files(model)
     settings = Settings.model_validate(

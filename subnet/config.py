@@ -102,6 +102,14 @@ class MinerSettings(Section):
 class ValidatorSettings(Section):
     """The validator's process and loops."""
 
+    host: str = "127.0.0.1"
+    """Address where miners ask why they earn what they earn; 0.0.0.0 for all."""
+    port: Port = 8092
+    connections_max: Annotated[int, Field(ge=1, le=65_536)] = 64
+    """When all are taken, the one that waits longest without a request gives way."""
+    connections_per_address_max: Annotated[int, Field(ge=1, le=65_536)] = 8
+    read_timeout_seconds: Seconds = 10.0
+    """Longest time a caller may take to send one request."""
     state_path: Path = Path("validator.sqlite")
     """Everything it remembers; holds its secret, so it is readable by its owner only."""
     allow_private_addresses: bool = False

@@ -14,7 +14,8 @@ from protocol.structure import Structure
 from subnet.config import MinerSettings
 from subnet.core.admission import AdmissionParams
 from subnet.edge.btauth import HotkeySigner
-from subnet.edge.miner_server import MinerApp, bind_socket, serve_app
+from subnet.edge.http_server import bind_socket
+from subnet.edge.miner_server import MinerApp, serve_app
 from subnet.edge.system import SystemClock
 from subnet.ports import (
     ChainError,

@@ -9,6 +9,7 @@ def make_statement(*, epoch_block=20, lines=(), **changes) -> SignedStatement:
     said = {
         "validator_hotkey": VALIDATOR,
         "netuid": 1,
+        "at_us": 1,
         "epoch_block": epoch_block,
         "metagraph_block": epoch_block,
         "period": 1,

@@ -282,6 +282,7 @@ def _start_validator(
     environment = {
         "OMP_NUM_THREADS": "1",
         "ASSAY_VALIDATOR__ALLOW_PRIVATE_ADDRESSES": "true",
+        "ASSAY_VALIDATOR__PORT": "0",
         "ASSAY_VALIDATOR__PROBE_INTERVAL_SECONDS": "0.5",
         "ASSAY_VALIDATOR__AUDIT_INTERVAL_SECONDS": "0.25",
     }

@@ -19,7 +19,8 @@ from subnet.edge.answer_log import AnswerLog
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.btauth import HotkeySigner
 from subnet.edge.engine_args import parse_engine_arguments
-from subnet.edge.miner_server import MinerApp, bind_socket, serve_app
+from subnet.edge.http_server import bind_socket
+from subnet.edge.miner_server import MinerApp, serve_app
 from subnet.edge.release_files import ReleaseFiles, load_release_files
 from subnet.edge.system import SystemClock, run_until_stopped
 from subnet.edge.telemetry import set_up_logging

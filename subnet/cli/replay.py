@@ -16,11 +16,11 @@ from subnet.cli.exits import EXIT_FAULT, UsageError
 from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
 from subnet.config import Settings, load_settings
 from subnet.core import epoch_file
-from subnet.core.bundle import DELAY_US
 from subnet.core.checks import Check, EpochFile, Outcome
 from subnet.core.draws import Anchor
 from subnet.core.records import RECORD, Faulted
 from subnet.core.replay import chain_checks, contradicted, replay
+from subnet.core.statement import is_old
 from subnet.edge.answer_log import read_log
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.state_reader import open_for_reading
@@ -55,7 +55,7 @@ def records(
     """Write one epoch's signed records into a file that anybody can replay with `assay replay`."""
     settings = load_settings(config, {"validator.state_path": state})
     file = read_epoch(settings.validator.state_path, epoch)
-    if not undelayed and not is_old(file, SystemClock().now_ns() // 1000):
+    if not undelayed and not is_old(file.signed.statement, SystemClock().now_ns() // 1000):
         raise UsageError(
             f"epoch {file.signed.statement.epoch_block} is younger than a day: fresh detector "
             "states would tell a cheat how far it may go; wait, or use --undelayed"
@@ -150,11 +150,6 @@ def read_file(path: Path) -> EpochFile:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except epoch_file.EpochFileError as error:
         raise UsageError(f"{path} is no epoch file: {error}") from error
-
-
-def is_old(file: EpochFile, now_us: int) -> bool:
-    """Whether every record is a day old: what may leave the validator."""
-    return all(RECORD.validate_json(line).at_us <= now_us - DELAY_US for line in file.lines)
 
 
 async def _on_chain(settings: Settings, file: EpochFile) -> list[Check]:

@@ -6,8 +6,9 @@ the seconds that importing torch takes.
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Final
+import socket
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
 import bittensor as bt
 import uvloop
@@ -31,12 +32,14 @@ from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.environments import is_alike
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.btauth import HotkeySigner
+from subnet.edge.http_server import bind_socket
 from subnet.edge.kept_rows import KeptLimits
 from subnet.edge.miner_client import HttpMinerClient
 from subnet.edge.release_files import ReleaseFiles, load_release_files
 from subnet.edge.state_reader import InUse
 from subnet.edge.system import SystemClock, random_bytes, run_until_stopped
 from subnet.edge.telemetry import set_up_logging
+from subnet.edge.validator_server import ValidatorPages, serve_validator
 from subnet.edge.validator_store import SqliteValidatorStore
 from subnet.edge.wallets import load_wallet
 from subnet.ports import Chain, ChainError, SamplingReferee, Tokenizer
@@ -71,6 +74,7 @@ def run_validator(
     table = load_calibration(settings, files)
     tokenizer = load_tokenizer(files)
     assert_judgeable(settings, files.release, table, tokenizer, prompts)
+    bound = bind_socket(settings.validator.host, settings.validator.port)
     signer = HotkeySigner(wallet.hotkey)
     identity = {
         "hotkey": signer.hotkey,
@@ -93,7 +97,7 @@ def run_validator(
         )
         store.add_prompts(prompts, has_consent=has_consent)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings, wallet, files, table, tokenizer, store))
+            runner.run(_run(settings, wallet, files, table, tokenizer, store, bound))
     finally:
         store.close()
 
@@ -175,6 +179,7 @@ async def _run(
     table: CalibrationTable,
     tokenizer: Tokenizer,
     store: SqliteValidatorStore,
+    bound: socket.socket,
 ) -> None:
     signer, clock = HotkeySigner(wallet.hotkey), SystemClock()
     chain = await BittensorChain.connect(settings.chain, wallet)
@@ -206,10 +211,20 @@ async def _run(
             settings.validator.restart_delay_seconds, settings.validator.restart_delay_seconds_max
         )
         _log.info("ready: %s verifies %s", signer.hotkey, files.release.model)
-        await run_until_stopped(validator.run(supervisor))
+        pages = ValidatorPages(store, signer, clock)
+        serving = serve_validator(pages, bound, settings.validator)
+        await run_until_stopped(_beside(serving, validator.run(supervisor)))
     finally:
         await client.close()
         await chain.close()
+
+
+async def _beside(serving: Coroutine[Any, Any, None], running: Coroutine[Any, Any, None]) -> None:
+    """Serve as long as the validator runs; if either fails, both end."""
+    async with asyncio.TaskGroup() as group:
+        server = group.create_task(serving)
+        await running
+        server.cancel()
 
 
 def _calibrated_referee(

@@ -12,8 +12,8 @@ from typing import Annotated
 from pydantic import Field
 
 from protocol.message import WireMessage
-from protocol.units import BlockNumber, Digest, Hotkey, Signature
-from subnet.core.bundle import Whole
+from protocol.units import BlockNumber, Digest, Hotkey, Microseconds, Signature
+from subnet.core.bundle import DELAY_US, Whole
 from subnet.core.merkle import leaf_hash, root_of
 from subnet.core.scoring import Score
 from subnet.core.standing import MinerStanding
@@ -53,6 +53,8 @@ class EpochStatement(WireMessage):
 
     validator_hotkey: Hotkey
     netuid: Uid
+    at_us: Microseconds
+    """When it was signed, since the Unix epoch."""
     epoch_block: BlockNumber
     """When consensus ran; the statement's name among those of one validator."""
     period: Whole
@@ -134,3 +136,8 @@ def miner_pays(
 def shares_of(weights: Mapping[int, int]) -> tuple[Share, ...]:
     """Weights by uid."""
     return tuple(Share(uid=uid, share=weights[uid]) for uid in sorted(weights))
+
+
+def is_old(statement: EpochStatement, now_us: int) -> bool:
+    """Whether it may leave the validator: a fresh one shows how near every alarm is."""
+    return statement.at_us <= now_us - DELAY_US

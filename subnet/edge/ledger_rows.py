@@ -5,6 +5,7 @@ An epoch's records shrink tenfold when deflated together, and nobody reads one o
 
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -12,7 +13,7 @@ from subnet.core.checks import EpochFile
 from subnet.core.records import ENDINGS, RECORD, Record
 from subnet.core.rules import RuleParams
 from subnet.core.standing import MinerStanding
-from subnet.core.statement import OpenRecords, SignedStatement, TurnRef
+from subnet.core.statement import EpochStatement, OpenRecords, SignedStatement, TurnRef
 from subnet.edge.fact_rows import fact
 from subnet.edge.validator_schema import LEDGER, STATEMENTS
 
@@ -62,6 +63,7 @@ def close(
     db.execute(
         STATEMENTS.insert().values(
             epoch_block=signed.statement.epoch_block,
+            at_us=signed.statement.at_us,
             body=signed.model_dump_json(),
             rules=rules.model_dump_json(),
             standings=_deflated([one.model_dump_json().encode() for one in standings]),
@@ -74,10 +76,31 @@ def close(
         db.execute(STATEMENTS.delete().where(STATEMENTS.c.sequence <= oldest))
 
 
-def closed_epochs(db: sa.Connection) -> list[int]:
-    """The epoch blocks whose statements are kept, in order."""
+def closed_epochs(db: sa.Connection, at_us_max: int) -> list[int]:
+    """The epoch blocks whose statements are kept and were closed by `at_us_max`, in order."""
     query = sa.select(STATEMENTS.c.epoch_block).order_by(STATEMENTS.c.sequence)
+    query = query.where(STATEMENTS.c.at_us <= at_us_max)
     return list(db.execute(query).scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What one epoch ended with."""
+
+    statement: EpochStatement
+    rules: RuleParams
+    standings: tuple[MinerStanding, ...]
+
+
+def last_closed(db: sa.Connection, at_us_max: int) -> Closed | None:
+    """The latest epoch that was closed by `at_us_max`."""
+    query = sa.select(STATEMENTS).where(STATEMENTS.c.at_us <= at_us_max)
+    row = db.execute(query.order_by(STATEMENTS.c.sequence.desc()).limit(1)).first()
+    if row is None:
+        return None
+    signed = SignedStatement.model_validate_json(row.body)
+    rules = RuleParams.model_validate_json(row.rules)
+    return Closed(signed.statement, rules, tuple(_standings(row.standings)))
 
 
 def epoch_file(

@@ -7,8 +7,6 @@ the raw body is authenticated.
 
 import asyncio
 import contextlib
-import errno
-import functools
 import logging
 import socket
 from collections.abc import (
@@ -16,13 +14,11 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Iterator,
     MutableMapping,
 )
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
-import uvicorn
 from pydantic import ValidationError
 
 from protocol import PROTOCOL_VERSION
@@ -43,10 +39,11 @@ from protocol.inference import (
     StreamLine,
 )
 from protocol.release import Release
-from subnet.config import ConfigError, MinerSettings
+from subnet.config import MinerSettings
 from subnet.core.admission import AdmissionParams, read_request
 from subnet.edge.btauth import SeenRequests, authenticate_request
-from subnet.edge.http_limits import Connections, HttpLimits, LimitedProtocol
+from subnet.edge.http_limits import HttpLimits
+from subnet.edge.http_server import serve_http
 from subnet.ports import Clock
 
 HEALTH_PATH: Final = "/healthz"
@@ -204,28 +201,6 @@ class MinerApp:
         return body, caller
 
 
-def bind_socket(host: str, port: int) -> socket.socket:
-    """A bound TCP socket; port 0 takes a free one. Raises ConfigError."""
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise ConfigError(f"miner.host: {host} is not an address of this machine") from error
-    bound = socket.socket(family, kind, number)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigError(
-                f"port {port} on {host} is busy; stop its owner or choose another with --port"
-            ) from error
-        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    return bound
-
-
 async def serve_app(app: MinerApp, bound: socket.socket, settings: MinerSettings) -> None:
     """Serve until cancelled; then running answers end within `stop_grace_seconds`."""
     limits = HttpLimits(
@@ -233,38 +208,14 @@ async def serve_app(app: MinerApp, bound: socket.socket, settings: MinerSettings
         settings.connections_per_address_max,
         settings.read_timeout_seconds,
     )
-    config = uvicorn.Config(
+    await serve_http(
         app,
-        http=functools.partial(  # type: ignore[arg-type]
-            LimitedProtocol, limits=limits, open_connections=Connections()
-        ),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=int(settings.keep_alive_seconds),
-        timeout_graceful_shutdown=int(settings.stop_grace_seconds) + 1,
+        bound,
+        limits,
+        keep_alive_seconds=settings.keep_alive_seconds,
+        stop_grace_seconds=settings.stop_grace_seconds,
+        on_stop=app.stop,
     )
-    server = _QuietServer(config)
-    serving = asyncio.create_task(server.serve(sockets=[bound]))
-    try:
-        await asyncio.shield(serving)
-    finally:
-        app.stop()
-        server.should_exit = True
-        await serving
-
-
-class _QuietServer(uvicorn.Server):
-    """Signals belong to the process (`edge.system.run_until_stopped`), not to a server."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
-        yield
 
 
 async def _read_body(content_length: str | None, receive: Receive) -> bytes:

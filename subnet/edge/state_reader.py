@@ -21,10 +21,12 @@ from subnet.edge import epoch_rows, ledger_rows
 from subnet.edge.epoch_history import EpochTotals, total_of
 from subnet.edge.fact_rows import fact
 from subnet.edge.kept_rows import KeptWindow, alarm_window, kept_windows
+from subnet.edge.ledger_rows import Closed
 from subnet.edge.opinion_rows import opinions
 from subnet.edge.validator_schema import FACTS, PROMPTS, STANDINGS
 
 SCHEMA_VERSION: Final = 4
+NEVER_US: Final = 2**62
 BUSY_TIMEOUT_SECONDS: Final = 10.0
 
 
@@ -113,10 +115,15 @@ class StateReader:
         with self._begin() as db:
             return ledger_rows.last_statement(db)
 
-    def closed_epochs(self) -> list[int]:
-        """The epoch blocks whose statements are kept, in order."""
+    def closed_epochs(self, at_us_max: int = NEVER_US) -> list[int]:
+        """The epoch blocks whose statements are kept, in order; those closed by then."""
         with self._begin() as db:
-            return ledger_rows.closed_epochs(db)
+            return ledger_rows.closed_epochs(db, at_us_max)
+
+    def last_closed(self, at_us_max: int = NEVER_US) -> Closed | None:
+        """What the latest epoch ended with, of those closed by then."""
+        with self._begin() as db:
+            return ledger_rows.last_closed(db, at_us_max)
 
     def epoch_file(self, epoch_block: int) -> EpochFile | None:
         """A statement with all that it rests on; None if that is not there any more."""

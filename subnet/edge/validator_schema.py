@@ -61,6 +61,7 @@ STATEMENTS = sa.Table(
     META,
     sa.Column("sequence", sa.Integer, primary_key=True),
     sa.Column("epoch_block", sa.Integer, nullable=False),
+    sa.Column("at_us", sa.Integer, nullable=False),
     sa.Column("body", sa.String, nullable=False),
     sa.Column("rules", sa.String, nullable=False),
     sa.Column("standings", sa.LargeBinary, nullable=False),

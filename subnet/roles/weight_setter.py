@@ -179,6 +179,7 @@ class WeightSetter:
         statement = EpochStatement(
             validator_hotkey=self._own_hotkey,
             netuid=outcome.metagraph.netuid,
+            at_us=self._clock.now_ns() // 1000,
             epoch_block=epoch.epoch_block,
             period=period,
             secret_digests=(self._secret_digest(period), self._secret_digest(period + 1)),

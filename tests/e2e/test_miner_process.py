@@ -16,8 +16,8 @@ from bittensor.wallet import Wallet
 from protocol.inference import INFER_PATH
 from subnet.edge.answer_reader import AnswerReader, StreamFaultError
 from subnet.edge.btauth import sign_request, verify_signature
+from subnet.edge.http_server import bind_socket
 from subnet.edge.miner_client import HttpMinerClient
-from subnet.edge.miner_server import bind_socket
 from subnet.edge.release_files import load_release
 from subnet.edge.system import SystemClock
 from subnet.ports import Endpoint, Exchange

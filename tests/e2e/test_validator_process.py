@@ -24,7 +24,8 @@ from subnet.core.verification.environments import EnvironmentPair
 from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.btauth import HotkeySigner
 from subnet.edge.grammar import release_grammars
-from subnet.edge.miner_server import MinerApp, bind_socket, serve_app
+from subnet.edge.http_server import bind_socket
+from subnet.edge.miner_server import MinerApp, serve_app
 from subnet.edge.release_files import load_release
 from subnet.edge.system import SystemClock
 from subnet.edge.torch_referee import TorchReferee
@@ -39,6 +40,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
 LETTERS = [chr(code) for code in range(32, 127)] + ["\n"]
 FAST = {
     "ASSAY_VALIDATOR__ALLOW_PRIVATE_ADDRESSES": "true",
+    "ASSAY_VALIDATOR__PORT": "0",
     "ASSAY_VALIDATOR__PROBE_INTERVAL_SECONDS": "0.6",
     "ASSAY_VALIDATOR__AUDIT_INTERVAL_SECONDS": "0.3",
     "ASSAY_VALIDATOR__METAGRAPH_REFRESH_SECONDS": "2",

@@ -15,8 +15,8 @@ from subnet.config import ConfigError, MinerSettings
 from subnet.core.admission import AdmissionParams
 from subnet.edge.btauth import sign_request, verify_signature
 from subnet.edge.http_limits import address_group
+from subnet.edge.http_server import bind_socket
 from subnet.edge.miner_client import HttpMinerClient
-from subnet.edge.miner_server import bind_socket
 from subnet.edge.system import SystemClock
 from subnet.ports import Fault
 from tests.miner_support import (

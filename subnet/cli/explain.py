@@ -1,0 +1,145 @@
+"""`assay explain`: why a miner earns what it earns, factor by factor."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from subnet.cli.exits import EXIT_FAULT, UsageError
+from subnet.cli.miner_options import ConfigOption
+from subnet.config import load_settings
+from subnet.core.explanation import Explanation, Factor, SignedExplanation
+from subnet.edge.state_reader import open_for_reading
+from subnet.edge.system import SystemClock
+
+ANSWER_BYTES_MAX: Final = 1_000_000
+TIMEOUT_SECONDS: Final = 20.0
+
+
+def explain(
+    hotkey: Annotated[str, typer.Argument(help="The miner's hotkey.")],
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask a validator, such as http://203.0.113.7:8092; its signature is "
+            "checked. Default: read the state file of a validator on this machine."
+        ),
+    ] = None,
+    validator: Annotated[
+        str | None,
+        typer.Option(help="Hotkey that must have signed what --url answers. Default: any."),
+    ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="This moment's figures, detectors included: for the validator's own eyes.",
+        ),
+    ] = False,
+    state: Annotated[
+        Path | None, typer.Option(help="The validator's state file. Default: as in subnet.toml.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """Show every factor of a miner's score, the evidence behind it, and what would raise it.
+
+    As of the last closed epoch; how near the detector is to an alarm comes a day later, or with
+    an alarm.
+    """
+    if url is not None:
+        found = _asked(url, hotkey, validator)
+    else:
+        settings = load_settings(config, {"validator.state_path": state})
+        found = _read(settings.validator.state_path, hotkey, is_live=live)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+    else:
+        _show(found)
+
+
+def _read(path: Path, hotkey: str, *, is_live: bool) -> Explanation:
+    from subnet.edge.validator_server import explain_hotkey
+
+    reader = open_for_reading(path)
+    if reader is None:
+        raise UsageError(f"no validator has run with the state file {path}; name one with --state")
+    try:
+        found = explain_hotkey(
+            reader,
+            hotkey,
+            validator_hotkey=reader.identity("hotkey"),
+            now_us=SystemClock().now_ns() // 1000,
+            undelayed=is_live,
+        )
+    except ValidationError as error:
+        raise UsageError(f"{hotkey[:60]} is no hotkey") from error
+    finally:
+        reader.close()
+    if found is None:
+        raise UsageError(f"{path} has closed no epoch yet; come back after the next, or use --live")
+    return found
+
+
+def _asked(url: str, hotkey: str, validator: str | None) -> Explanation:
+    from subnet.edge.btauth import verify_signature
+
+    body = asyncio.run(_fetched(f"{url.rstrip('/')}/v1/explain/{hotkey}"))
+    try:
+        signed = SignedExplanation.model_validate_json(body)
+    except ValidationError as error:
+        raise UsageError(f"{url} answered nothing of ours: {body[:200]!r}") from error
+    found = signed.explanation
+    signer = validator or found.validator_hotkey
+    if not verify_signature(found.signing_bytes(), signed.signature, signer):
+        typer.echo(f"refuted: {signer} did not sign this", err=True)
+        raise typer.Exit(EXIT_FAULT)
+    return found
+
+
+async def _fetched(url: str) -> bytes:
+    import aiohttp
+
+    limit = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=limit, trust_env=False) as session,
+            session.get(url, allow_redirects=False) as answer,
+        ):
+            return await answer.content.read(ANSWER_BYTES_MAX)
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise UsageError(f"cannot ask {url}: {error or 'no answer in time'}") from error
+
+
+def _show(found: Explanation) -> None:
+    console = Console()
+    console.print(
+        f"[bold]{found.miner_hotkey}[/] ({found.state}), by {found.validator_hotkey}",
+        highlight=False,
+    )
+    console.print(f"It {found.sentence}.", highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold underline")
+    for title in ("factor", "value", "rests on", "what would raise it", "by"):
+        table.add_column(title, overflow="fold")
+    for factor in found.factors:
+        table.add_row(
+            factor.name.rpartition("_")[0].replace("_", " "),
+            _value(factor),
+            factor.evidence,
+            factor.advice,
+            f"{factor.gain_ppm / 1e6:.3f}" if factor.gain_ppm else "",
+        )
+    console.print(table)
+    if found.faults:
+        words = ", ".join(f"{count} x {word}" for word, count in sorted(found.faults.items()))
+        console.print(f"requests without an answer: {words}", highlight=False)
+
+
+def _value(factor: Factor) -> str:
+    if factor.value is None:
+        return "hidden"
+    return f"{factor.value / 1e6:.3f}" if factor.name.endswith("_ppm") else str(factor.value)

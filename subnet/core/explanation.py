@@ -1,0 +1,183 @@
+"""standing, score -> EXPLANATION: each factor of a score, what it rests on, what would raise it.
+
+For the miner's eyes, signed by the validator. What only a cheat could use, how near its detector is
+to an alarm, comes out after an alarm or a day later.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
+
+from protocol.message import WireMessage
+from protocol.units import BlockNumber, Digest, Hotkey, Microseconds, Signature
+from subnet.core.audit import PPM
+from subnet.core.bundle import Whole
+from subnet.core.explain import explain
+from subnet.core.rules import RuleParams
+from subnet.core.scoring import Score, is_gate_open, is_held
+from subnet.core.standing import MinerStanding
+from subnet.core.statement import EpochStatement, MinerPay
+
+DELAYED: Final = "integrity_ppm"
+"""The one factor that shows the detector."""
+
+
+class Factor(WireMessage):
+    """One factor of the score."""
+
+    name: str
+    """The field of `scoring.Score`; the unit is its last word."""
+    value: Whole | None
+    """None while it is not to be seen yet."""
+    evidence: str
+    """What it was computed from."""
+    advice: str
+    """What would raise it; empty for a factor that is whole."""
+    gain_ppm: Whole
+    """By how much the score would rise if this factor alone were whole."""
+
+
+class Explanation(WireMessage):
+    """Why one miner earns what it earns, by one validator."""
+
+    validator_hotkey: Hotkey
+    miner_hotkey: Hotkey
+    release_digest: Digest
+    rules_digest: Digest
+    at_us: Microseconds
+    epoch_block: BlockNumber | None
+    """Of the statement that delayed figures come from; None if none is a day old."""
+    state: Literal["unknown", "new", "probation", "paid", "doubted", "held", "closed"]
+    sentence: str
+    score_ppm: Whole
+    """Of the factors as they are shown; a delayed one that is not there counts as whole."""
+    factors: tuple[Factor, ...]
+    faults: dict[str, Whole]
+    """Requests without an answer, by reason."""
+
+
+class SignedExplanation(WireMessage):
+    """An explanation as it is served."""
+
+    explanation: Explanation
+    signature: Signature
+
+
+def explanation_of(
+    standing: MinerStanding,
+    score: Score,
+    rules: RuleParams,
+    old: EpochStatement | None,
+    *,
+    validator_hotkey: str,
+    at_us: int,
+    undelayed: bool = False,
+) -> Explanation:
+    """What may be told of one miner. `old` is the latest statement that is a day old.
+
+    `undelayed` tells all, for the validator's own eyes.
+    """
+    is_told = undelayed or standing.closure is not None or standing.hold is not None
+    shown = score if is_told else score.model_copy(update={DELAYED: PPM})
+    before = None if old is None else _pay(old, standing.hotkey)
+    factors = []
+    for name in Score.model_fields:
+        value: int | None = getattr(shown, name)
+        evidence = EVIDENCE[name](standing, rules)
+        if name == DELAYED and not is_told:
+            value = None if before is None else before.factors[name]
+            evidence = "not shown before a day has passed, or an alarm"
+            if before is not None and old is not None:
+                evidence = f"as of epoch {old.epoch_block}, more than a day ago"
+        factors.append(_factor(name, value, evidence, shown, rules))
+    return Explanation(
+        validator_hotkey=validator_hotkey,
+        miner_hotkey=standing.hotkey,
+        release_digest=standing.release_digest,
+        rules_digest=rules.digest(),
+        at_us=at_us,
+        epoch_block=None if old is None else old.epoch_block,
+        state=state_of(standing, shown, rules),
+        sentence=explain(standing, shown, rules.scoring),
+        score_ppm=shown.total_ppm,
+        factors=tuple(factors),
+        faults=standing.faults,
+    )
+
+
+def state_of(
+    standing: MinerStanding, score: Score, rules: RuleParams
+) -> Literal["unknown", "new", "probation", "paid", "doubted", "held", "closed"]:
+    """One word for where a miner stands."""
+    if not is_gate_open(standing, rules.scoring):
+        return "closed"
+    if is_held(standing, rules.scoring):
+        return "held"
+    if standing.audited == 0:
+        return "new" if standing.requests else "unknown"
+    if score.integrity_ppm < PPM:
+        return "doubted"
+    return "paid" if score.probation_ppm == PPM else "probation"
+
+
+def _pay(statement: EpochStatement, hotkey: str) -> MinerPay | None:
+    return next((miner for miner in statement.miners if miner.hotkey == hotkey), None)
+
+
+def _factor(name: str, value: int | None, evidence: str, score: Score, rules: RuleParams) -> Factor:
+    whole = score.model_copy(update={name: PPM})
+    gain = whole.total_ppm - score.total_ppm
+    is_whole = value is None or value >= PPM
+    return Factor(
+        name=name,
+        value=value,
+        evidence=evidence,
+        advice="" if is_whole else ADVICE[name](rules),
+        gain_ppm=0 if is_whole else gain,
+    )
+
+
+def _seen(count: float, noun: str) -> str:
+    return f"{count:.0f} {noun}"
+
+
+EVIDENCE: Final[Mapping[str, Callable[[MinerStanding, RuleParams], str]]] = {
+    "gate_ppm": lambda one, _: "open" if one.closure is None else one.closure.detail,
+    "hold_ppm": lambda one, _: "no alarm is open" if one.hold is None else one.hold.detail,
+    "integrity_ppm": lambda one, _: f"log evidence {one.log_evidence:.2f}",
+    "probation_ppm": lambda one, rules: (
+        f"{one.verified} verified answers of {rules.scoring.probation_answers}"
+    ),
+    "coverage_ppm": lambda one, _: (
+        f"{one.audited} audits, {one.inconclusive} outside what the calibration covers"
+    ),
+    "quality_ppm": lambda _one, _rules: "all verified answers of the release, of every miner",
+    "latency_ppm": lambda one, _: _seen(one.latency.weight, "recent answers against the bars"),
+    "availability_ppm": lambda one, _: _seen(
+        one.availability.weight, f"recent requests, {sum(one.faults.values())} missed ever"
+    ),
+}
+ADVICE: Final[Mapping[str, Callable[[RuleParams], str]]] = {
+    "gate_ppm": lambda rules: (
+        f"{rules.standing.reinstatement_answers} clean answers in a row open it, on probation"
+    ),
+    "hold_ppm": lambda _: "nothing to do: a second engine decides, within an epoch",
+    "integrity_ppm": lambda _: (
+        "serve the promised release as it is: same weights, types and sampling; every honest "
+        "answer lowers the evidence"
+    ),
+    "probation_ppm": lambda rules: (
+        f"stay and answer: pay is whole after {rules.scoring.probation_answers} verified answers"
+    ),
+    "coverage_ppm": lambda _: (
+        "serve from an environment that the calibration lists (engine, torch, device, type)"
+    ),
+    "quality_ppm": lambda _: "nothing of yours: the release itself answers so many tasks right",
+    "latency_ppm": lambda rules: (
+        f"first token within {rules.scoring.first_token_seconds_max:g} s, no gap above "
+        f"{rules.scoring.token_gap_seconds_max:g} s, "
+        f"{rules.scoring.token_seconds_max:g} s a token on average; do not buffer the stream"
+    ),
+    "availability_ppm": lambda _: (
+        "answer every request; when full, say so at once by a signed 429 with Retry-After"
+    ),
+}
