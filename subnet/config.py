@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from subnet.core.admission import AdmissionParams
 from subnet.core.audit import AuditParams
 from subnet.core.draws import DrawParams
+from subnet.core.reputation import ReputationParams
 from subnet.core.rules import RULE_SECTIONS, RuleParams
 from subnet.core.scoring import ScoringParams
 from subnet.core.standing import StandingParams
@@ -188,6 +189,7 @@ class Settings(Section):
     evidence: EvidenceParams = EvidenceParams()
     standing: StandingParams = StandingParams()
     scoring: ScoringParams = ScoringParams()
+    reputation: ReputationParams = ReputationParams()
 
     @property
     def rules(self) -> RuleParams:

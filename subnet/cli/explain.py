@@ -134,6 +134,12 @@ def _show(found: Explanation) -> None:
             f"{factor.gain_ppm / 1e6:.3f}" if factor.gain_ppm else "",
         )
     console.print(table)
+    for one in found.reputation:
+        console.print(
+            f"reputation for {one.family}: at least {one.lower_ppm / 1e6:.3f}, mean "
+            f"{one.mean_ppm / 1e6:.3f}, over {one.answers_milli / 1000:.1f} answers that count",
+            highlight=False,
+        )
     if found.faults:
         words = ", ".join(f"{count} x {word}" for word, count in sorted(found.faults.items()))
         console.print(f"requests without an answer: {words}", highlight=False)

@@ -12,6 +12,7 @@ from protocol.units import BlockNumber, Digest, Hotkey, Microseconds, Signature
 from subnet.core.audit import PPM
 from subnet.core.bundle import Whole
 from subnet.core.explain import explain
+from subnet.core.reputation import quality_lower_ppm, quality_mean_ppm
 from subnet.core.rules import RuleParams
 from subnet.core.scoring import Score, is_gate_open, is_held
 from subnet.core.standing import MinerStanding
@@ -36,6 +37,17 @@ class Factor(WireMessage):
     """By how much the score would rise if this factor alone were whole."""
 
 
+class ClassReputation(WireMessage):
+    """How good a node is for one class of tasks."""
+
+    family: str
+    lower_ppm: Whole
+    """The Beta's lower bound: what routing goes by."""
+    mean_ppm: Whole
+    answers_milli: Whole
+    """Thousandths of answers that still count."""
+
+
 class Explanation(WireMessage):
     """Why one miner earns what it earns, by one validator."""
 
@@ -51,6 +63,7 @@ class Explanation(WireMessage):
     score_ppm: Whole
     """Of the factors as they are shown; a delayed one that is not there counts as whole."""
     factors: tuple[Factor, ...]
+    reputation: tuple[ClassReputation, ...]
     faults: dict[str, Whole]
     """Requests without an answer, by reason."""
 
@@ -70,9 +83,12 @@ def explanation_of(
     *,
     validator_hotkey: str,
     at_us: int,
+    priors: Mapping[str, float],
     undelayed: bool = False,
 ) -> Explanation:
     """What may be told of one miner. `old` is the latest statement that is a day old.
+
+    `priors` are `reputation.prior_mean` by family.
 
     `undelayed` tells all, for the validator's own eyes.
     """
@@ -100,8 +116,26 @@ def explanation_of(
         sentence=explain(standing, shown, rules.scoring),
         score_ppm=shown.total_ppm,
         factors=tuple(factors),
+        reputation=_reputation(standing, rules, priors, at_us),
         faults=standing.faults,
     )
+
+
+def _reputation(
+    standing: MinerStanding, rules: RuleParams, priors: Mapping[str, float], at_us: int
+) -> tuple[ClassReputation, ...]:
+    params, found = rules.reputation, []
+    for family, mass in sorted(standing.reputation.items()):
+        now, prior = mass.at(at_us, params), priors[family]
+        found.append(
+            ClassReputation(
+                family=family,
+                lower_ppm=quality_lower_ppm(now, prior, params),
+                mean_ppm=quality_mean_ppm(now, prior, params),
+                answers_milli=round(now.total * 1000),
+            )
+        )
+    return tuple(found)
 
 
 def state_of(

@@ -17,6 +17,7 @@ from protocol.units import Digest, Hotkey, Microseconds, RequestId, Signature
 from subnet.core.audit import PPM, Ppm, Traffic
 from subnet.core.bundle import Draw, Whole
 from subnet.core.gate import Hold
+from subnet.core.reputation import Mass, Source, observed
 from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import Opinion, Verdict, after_opinion, after_term, after_weights
 from subnet.core.standing import (
@@ -178,16 +179,23 @@ class Audited(_Record):
 
     def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
         """The standing after it."""
-        return after_audit(
+        grade = None if self.grade_ppm is None else self.grade_ppm / PPM
+        after = after_audit(
             standing,
             self.traffic,
             self.readings,
-            None if self.grade_ppm is None else self.grade_ppm / PPM,
+            grade,
             self.at_us * MILLI,
             rules.standing,
             rules.evidence,
             has_second_opinion=self.has_second_opinion,
         )
+        is_verified = after.verified > standing.verified
+        if grade is None or not is_verified:
+            return after
+        mass = after.reputation.get(self.family, Mass())
+        known = observed(mass, grade, Source.AUDIT, self.at_us, rules.reputation)
+        return after.model_copy(update={"reputation": {**after.reputation, self.family: known}})
 
 
 class Opined(_Record):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from subnet.core.audit import AuditParams
 from subnet.core.bundle import canonical_digest
 from subnet.core.draws import DrawParams
+from subnet.core.reputation import ReputationParams
 from subnet.core.scoring import ScoringParams
 from subnet.core.standing import StandingParams
 from subnet.core.verification.evidence import EvidenceParams
@@ -26,6 +27,7 @@ class RuleParams(BaseModel):
     evidence: EvidenceParams = EvidenceParams()
     standing: StandingParams = StandingParams()
     scoring: ScoringParams = ScoringParams()
+    reputation: ReputationParams = ReputationParams()
 
     def digest(self) -> str:
         """SHA-256 of the parameters as canonical JSON (RFC 8785), lower-case hex."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from protocol.errors import RejectionReason
 from subnet.core.audit import Traffic
 from subnet.core.gate import GateClosure, Hold, closure_after_audit, on_alarm
+from subnet.core.reputation import Mass
 from subnet.core.verification.evidence import (
     Channel,
     EvidenceParams,
@@ -106,6 +107,8 @@ class MinerStanding(_Frozen):
     """Open until the second opinion came. Beside an `ALARM` closure: none came within an epoch."""
     owed_ppm: int = 0
     """Score that an unfounded hold kept from the last weights; the next ones pay it."""
+    reputation: dict[str, Mass] = {}
+    """Grades of verified answers by family, fading by time: for routing, not for pay."""
     contradicted: int = 0
     """Alarms that the second engine did not share: the verifier's fault, not the miner's."""
 

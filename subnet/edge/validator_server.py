@@ -6,6 +6,8 @@ Reads the state file and nothing else. Everything served is signed, and could be
 import asyncio
 import re
 import socket
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +21,7 @@ from subnet.core import epoch_file
 from subnet.core.bundle import DELAY_US
 from subnet.core.earnings import scores_of
 from subnet.core.explanation import Explanation, SignedExplanation, explanation_of
+from subnet.core.reputation import prior_mean
 from subnet.core.rules import RuleParams
 from subnet.core.standing import MinerStanding, fresh_standing
 from subnet.core.statement import EpochStatement
@@ -98,8 +101,18 @@ def explained(
         old,
         validator_hotkey=validator_hotkey,
         at_us=view.at_us,
+        priors=_priors(standings.values(), view),
         undelayed=undelayed,
     )
+
+
+def _priors(standings: Iterable[MinerStanding], view: View) -> dict[str, float]:
+    """What a newcomer starts from in each family."""
+    params, masses = view.rules.reputation, defaultdict(list)
+    for one in standings:
+        for family, mass in one.reputation.items():
+            masses[family].append(mass.at(view.at_us, params))
+    return {family: prior_mean(known, params) for family, known in masses.items()}
 
 
 class _Closed:
