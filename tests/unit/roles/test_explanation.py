@@ -1,0 +1,136 @@
+"""Miners see why they earn what they earn; a cheat sees nothing that it could steer by."""
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from subnet.config import ValidatorSettings
+from subnet.core import epoch_file
+from subnet.core.audit import PPM
+from subnet.core.bundle import DELAY_US
+from subnet.core.checks import Outcome
+from subnet.core.explanation import ADVICE, DELAYED, EVIDENCE, SignedExplanation
+from subnet.core.replay import replay
+from subnet.core.scoring import Score
+from subnet.edge.http_server import bind_socket
+from subnet.edge.validator_server import ValidatorPages, explain_hotkey, serve_validator
+from tests.validator_support import (
+    VALIDATOR,
+    FakeMiner,
+    FakeSigner,
+    Subnet,
+    inline,
+    is_signed,
+    make_settings,
+    miner_hotkey,
+    run_virtual,
+)
+
+WORDS = ("honest", "foreign seed", "times out", "slow", "skips stops")
+HONEST, CHEAT, SILENT, SLOW, VIOLATOR = (miner_hotkey(n) for n in range(len(WORDS)))
+
+
+@pytest.fixture(scope="module")
+def subnet(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio, "to_thread", inline)
+        miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(WORDS)]
+        path = tmp_path_factory.mktemp("explain") / "validator.sqlite"
+        made = Subnet(path, miners, make_settings(validator={"epochs_max": 4}))
+        run_virtual(made.run())
+    yield made
+    made.store.close()
+
+
+def told(subnet, hotkey, now_us=2000 * 10**6, **options):
+    return explain_hotkey(
+        subnet.store, hotkey, validator_hotkey=VALIDATOR, now_us=now_us, **options
+    )
+
+
+def factor(found, name):
+    return next(one for one in found.factors if one.name == name)
+
+
+def test_every_factor_of_the_score_has_its_evidence_and_advice():
+    assert EVIDENCE.keys() == ADVICE.keys() == Score.model_fields.keys()
+
+
+def test_the_factors_multiply_to_the_score_and_the_gain_is_what_a_whole_one_adds(subnet):
+    for hotkey in (HONEST, SLOW, SILENT):
+        found = told(subnet, hotkey)
+        values = {one.name: PPM if one.value is None else one.value for one in found.factors}
+        assert Score(**values).total_ppm == found.score_ppm
+        for one in found.factors:
+            whole = Score(**{**values, one.name: PPM}).total_ppm if one.advice else found.score_ppm
+            assert one.gain_ppm == whole - found.score_ppm
+
+
+def test_each_miner_reads_its_own_reasons(subnet):
+    states = {hotkey: told(subnet, hotkey).state for hotkey in (HONEST, CHEAT, VIOLATOR)}
+    assert states == {HONEST: "paid", CHEAT: "closed", VIOLATOR: "closed"}
+    assert "confirmed by fake" in factor(told(subnet, CHEAT), "gate_ppm").evidence
+    assert factor(told(subnet, SLOW), "latency_ppm").advice.startswith("first token within")
+    assert told(subnet, SILENT).faults["TIMEOUT"] >= 1
+    assert told(subnet, miner_hotkey(20)).state == "unknown"
+    assert told(subnet, HONEST).reputation
+
+
+def test_the_detector_shows_a_day_later_or_after_an_alarm(subnet):
+    assert factor(told(subnet, HONEST), DELAYED).value is None
+    assert factor(told(subnet, CHEAT), DELAYED).value is not None
+    assert factor(told(subnet, HONEST, undelayed=True), DELAYED).value == PPM
+    tomorrow = told(subnet, HONEST, now_us=2000 * 10**6 + DELAY_US)
+    assert factor(tomorrow, DELAYED).value == PPM
+    assert tomorrow.epoch_block == subnet.store.closed_epochs()[-1]
+
+
+def test_nothing_moves_between_two_epochs(subnet):
+    """A live figure would tell a miner which of its answers was audited, so who had asked."""
+    before = told(subnet, HONEST)
+    standing = subnet.book.standing(HONEST)
+    moved = standing.model_copy(update={"audited": 9999, "verified": 9999})
+    subnet.store.save_moves([moved], [])
+    assert told(subnet, HONEST) == before
+    assert told(subnet, HONEST, undelayed=True) != before
+    subnet.store.save_moves([standing], [])
+
+
+async def test_pages_are_signed_and_keep_the_last_day_to_themselves(subnet):
+    class Tomorrow:
+        now_us = 2000 * 10**6
+
+        def now_ns(self):
+            return self.now_us * 1000
+
+    clock, settings = Tomorrow(), ValidatorSettings()
+    bound = bind_socket("127.0.0.1", 0)
+    bound.listen()
+    pages = ValidatorPages(subnet.store, FakeSigner(), clock)
+    serving = asyncio.create_task(serve_validator(pages, bound, settings))
+    url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    async with aiohttp.ClientSession() as session:
+
+        async def get(path):
+            async with session.get(url + path) as answer:
+                return answer.status, await answer.read()
+
+        status, body = await get(f"/v1/explain/{HONEST}")
+        signed = SignedExplanation.model_validate_json(body)
+        assert status == 200
+        assert is_signed(signed.explanation.signing_bytes(), signed.signature, VALIDATOR)
+        assert signed.explanation == told(subnet, HONEST)
+        assert (await get("/v1/explain/nobody"))[0] == 404
+        assert (await get("/v1/explain/" + "%2e" * 40))[0] == 404
+        assert (await get("/healthz"))[0] == 200
+        blocks = subnet.store.closed_epochs()
+        assert await get("/v1/epochs") == (200, b'{"epochs":[]}')
+        assert (await get(f"/v1/epochs/{blocks[-1]}"))[0] == 404
+        clock.now_us += DELAY_US
+        status, body = await get(f"/v1/epochs/{blocks[-1]}")
+        checks = replay(epoch_file.from_bytes(body), lambda *_: True)
+        assert status == 200
+        assert all(one.outcome is not Outcome.FAILED for one in checks), checks
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
