@@ -48,7 +48,7 @@ class Cover:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A validator's place among those that share the clock: `number` of `turns` in each interval."""
+    """A validator's place among those that share the clock, of `turns` in each interval."""
 
     number: int
     turns: int
@@ -121,8 +121,9 @@ def group_of(
 ) -> dict[str, tuple[int, ...]]:
     """Who takes part in a burst, each with the blocks that it meets there.
 
-    Its own block counts only for who rides along, as the others are never without theirs. Half a group of `suspects` may ride along, the first ones first, and a quarter of `newcomers`,
-    which have no place in the cover yet.
+    Half a group of `suspects` may ride along, the first ones first, and a quarter of `newcomers`,
+    which have no place in the cover yet. Its own block counts only for who rides along, as the
+    others are never without theirs.
     """
     first, second = pair
     both = tuple(dict.fromkeys(pair))

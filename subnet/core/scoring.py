@@ -112,8 +112,7 @@ class Score(BaseModel):
 
     @property
     def total_ppm(self) -> int:
-        """The score: the exact product, rounded down once; PPM is full marks at one token a second.
-        """
+        """The exact product, rounded down once; PPM is full marks at one token a second."""
         product = math.prod(self.factors_ppm) * self.capacity_tps_milli
         return int(product // (PPM ** (len(self.factors_ppm) - 1) * MILLI))
 

@@ -24,6 +24,7 @@ MINER = MinerStatus(
     verified=38,
     state="paid",
     quality_ppm=910_000,
+    capacity_tps_milli=1000,
     latency_ppm=1_000_000,
     availability_ppm=990_000,
     integrity_ppm=1_000_000,
