@@ -67,9 +67,10 @@ class Probed:
         while left or again:
             is_retry = bool(again)
             pair = again.pop() if again else self._next(cover, left)
-            before = self._suspects()
-            self._burst(cover, pair, before, is_retry=is_retry)
-            if self._suspects().keys() - before.keys() and retries >= RETRIES:
+            before = self._suspects(self.params.shortfall_retried_ppm)
+            self._burst(cover, pair, self._suspects(), is_retry=is_retry)
+            after = self._suspects(self.params.shortfall_retried_ppm)
+            if after.keys() - before.keys() and retries >= RETRIES:
                 again += [pair] * RETRIES
                 retries -= RETRIES
 
@@ -79,8 +80,8 @@ class Probed:
         left.remove(pair)
         return pair
 
-    def _suspects(self) -> dict[str, int]:
-        return suspects_of(self.known, self.params)
+    def _suspects(self, shortfall_ppm: int | None = None) -> dict[str, int]:
+        return suspects_of(self.known, shortfall_ppm or self.params.shortfall_tolerated_ppm)
 
     def _burst(
         self, cover: Cover, pair: Pair, suspects: Mapping[str, int], *, is_retry: bool
@@ -94,7 +95,7 @@ class Probed:
                 cover=cover.number,
                 burst=self.bursts,
                 beside=beside,
-                met_ppm=0 if is_retry else met_ppm(cover, hotkey, beside),
+                met_ppm=0 if is_retry else met_ppm(cover, beside),
                 rate_tps_milli=rate if self.is_up(hotkey, self.bursts) else 0,
             )
             before = self.known.get(hotkey, Capacity())

@@ -48,9 +48,11 @@ class CapacityParams(_Frozen):
     """Requests in flight to one hotkey, if it declared no fewer."""
     covers_kept: Annotated[int, Field(ge=1, le=10)] = 2
     """Of so many covers, the latest included, the lowest rate counts."""
-    shortfall_tolerated_ppm: Ppm = 250_000
-    """How far a rate may fall below the same hotkey's highest before it is taken to depend on its
-    company."""
+    shortfall_tolerated_ppm: Ppm = 100_000
+    """How far a rate may fall below the same hotkey's highest before the hotkey rides along in
+    every burst, while there is room."""
+    shortfall_retried_ppm: Ppm = 250_000
+    """How far, before the burst is tried again."""
     shortfall_kept_ppm: Ppm = 800_000
     """What is left of a shortfall with each new cover."""
     audition_tps_milli: Annotated[int, Field(ge=0, le=1_000_000_000)] = 100
@@ -150,11 +152,6 @@ def paid_tps_milli(capacity: Capacity, params: CapacityParams) -> int:
 def has_met_everybody(capacity: Capacity, params: CapacityParams) -> bool:
     """Whether all that it proved is paid."""
     return not params.is_measured or capacity.met_ppm == PPM
-
-
-def depends_on_company(capacity: Capacity, params: CapacityParams) -> bool:
-    """Whether it is to be probed together with all others like it."""
-    return capacity.shortfall_ppm > params.shortfall_tolerated_ppm
 
 
 def _lows(covers: Sequence[CoverRates]) -> list[int]:

@@ -21,7 +21,6 @@ from subnet.core.capacity import (
     RATES_TO_FORGIVE,
     Capacity,
     CapacityParams,
-    depends_on_company,
 )
 
 RETRIES = RATES_TO_FORGIVE - 1
@@ -70,12 +69,12 @@ def draw_cover(
     return Cover(number, _cut(drawn, params.group_size // 2))
 
 
-def suspects_of(known: Mapping[str, Capacity], params: CapacityParams) -> dict[str, int]:
-    """Shortfalls in ppm of the hotkeys whose rate depends on company, the largest first."""
+def suspects_of(known: Mapping[str, Capacity], shortfall_ppm: int) -> dict[str, int]:
+    """Shortfalls above `shortfall_ppm` by hotkey, the largest first."""
     found = {
         hotkey: capacity.shortfall_ppm
         for hotkey, capacity in known.items()
-        if depends_on_company(capacity, params)
+        if capacity.shortfall_ppm > shortfall_ppm
     }
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
@@ -134,15 +133,15 @@ def group_of(
     return group | dict.fromkeys(riders, both)
 
 
-def met_ppm(cover: Cover, hotkey: str, beside: Sequence[int]) -> int:
+def met_ppm(cover: Cover, beside: Sequence[int]) -> int:
     """Which share of a cover one burst is for a hotkey; the shares of all its bursts make a whole.
 
-    Members of a block meet another one in each of theirs. Who rides along is paid no sooner.
+    Members of a block meet another one in each of theirs. Who rides along meets two blocks at once,
+    and is paid no sooner.
     """
     blocks = len(cover.blocks)
-    is_rider = len(beside) > 1 or hotkey not in cover.hotkeys
-    bursts = len(pairs(blocks)) if is_rider else max(1, blocks - 1)
-    return -(-PPM // bursts)
+    bursts = blocks * (blocks - 1) // 2 if len(beside) > 1 else blocks - 1
+    return -(-PPM // max(1, bursts))
 
 
 def turn_of(

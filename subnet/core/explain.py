@@ -7,7 +7,6 @@ from subnet.core.capacity import (
     MILLI,
     Capacity,
     CapacityParams,
-    depends_on_company,
     has_met_everybody,
     proven_tps_milli,
 )
@@ -95,7 +94,7 @@ def _capacity(capacity: Capacity, params: CapacityParams) -> list[str]:
     parts = [f"it proved {_tokens(proven)} beside others"]
     if not has_met_everybody(capacity, params):
         parts.append(f"it has met {_percent(capacity.met_ppm)} of them so far, and pay follows")
-    if depends_on_company(capacity, params):
+    if capacity.shortfall_ppm > params.shortfall_retried_ppm:
         parts.append(
             f"its rate fell by {_percent(capacity.shortfall_ppm)} in some company, "
             "and the lowest counts"

@@ -131,7 +131,7 @@ class JointProber:
             _log.warning("no burst: too many answers wait for the referee")
             return None
         known = {hotkey: self._book.standing(hotkey).capacity for hotkey in present}
-        suspects = suspects_of(known, self._params)
+        suspects = suspects_of(known, self._params.shortfall_tolerated_ppm)
         unproven = {hotkey for hotkey, capacity in known.items() if not capacity.covers}
         is_retry = bool(self._again)
         cover, pair = self._next_pair(number, present, suspects, unproven)
@@ -240,7 +240,7 @@ class JointProber:
 
     def _measured(self, burst: Burst, hotkey: str) -> Measured:
         beside = burst.group[hotkey]
-        share = 0 if burst.is_retry else met_ppm(burst.cover, hotkey, beside)
+        share = 0 if burst.is_retry else met_ppm(burst.cover, beside)
         return Measured(
             at_us=self._clock.now_ns() // 1000,
             miner_hotkey=hotkey,
@@ -256,7 +256,7 @@ class JointProber:
 
     def _suspects(self, burst: Burst) -> set[str]:
         known = {hotkey: self._book.standing(hotkey).capacity for hotkey in burst.group}
-        return set(suspects_of(known, self._params))
+        return set(suspects_of(known, self._params.shortfall_retried_ppm))
 
     def _secret(self) -> bytes:
         return period_secret(self._store.master_secret, self._store.period())
