@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from subnet.core.audit import PPM
+from subnet.core.capacity import credit_ppm
 from subnet.core.cover import Cover, Pair
+from subnet.ports import Exchange
 
 
 @dataclass(slots=True, eq=False)
@@ -57,11 +59,20 @@ class BurstLedger:
 
     def __init__(self) -> None:
         self._waiting: dict[str, tuple[Burst, str, int]] = {}
+        self.running: Burst | None = None
 
-    def expect(self, request_id: str, burst: Burst, hotkey: str, credit_ppm: int) -> None:
-        """An answer came; once verified it is worth `credit_ppm` millionths of tokens."""
+    def note(self, exchange: Exchange, sent_us: int, latency_ppm: int) -> None:
+        """A sound answer came, to whatever question of ours; it waits for its audit.
+
+        `sent_us` is when it was asked, by the monotonic timer. In a burst, what the burst itself
+        did not ask counts as well: it took the miner's time.
+        """
+        burst, hotkey = self.running, exchange.miner_hotkey
+        if burst is None or hotkey not in burst.group:
+            return
+        credit = credit_ppm(exchange.token_times_us, sent_us, burst.window, latency_ppm)
         burst.waiting += 1
-        self._waiting[request_id] = burst, hotkey, credit_ppm
+        self._waiting[exchange.request.request_id] = burst, hotkey, credit
 
     def holds(self, request_id: str) -> bool:
         """Whether an answer belongs to a burst: it is audited as benchmarks are, whoever asked."""

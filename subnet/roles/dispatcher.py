@@ -28,6 +28,7 @@ from subnet.core.standing import Blame, blame_of_refusal
 from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
 from subnet.ports import Clock, Exchange, Fault, Grammars, MinerClient, Tokenizer
+from subnet.roles.bursts import BurstLedger
 from subnet.roles.faults import STALLS, FaultJudge
 from subnet.roles.peer import Peer
 from subnet.roles.roster import Roster
@@ -62,9 +63,7 @@ class Outcome:
 
     exchange: Exchange
     blame: Blame | None
-    """Whose fault it is that there is no answer; None if there is one."""
-    is_pending: bool
-    """Whether an answer waits for its audit: a violation does not."""
+    """Whose fault it is that there is no sound answer; None if there is one."""
 
 
 class Dispatcher:
@@ -78,6 +77,7 @@ class Dispatcher:
         book: StandingBook,
         roster: Roster,
         faults: FaultJudge,
+        ledger: BurstLedger,
         tokenizer: Tokenizer,
         grammars: Grammars | None,
         clock: Clock,
@@ -90,6 +90,7 @@ class Dispatcher:
         self._book = book
         self._roster = roster
         self._faults = faults
+        self._ledger = ledger
         self._tokenizer = tokenizer
         self._grammars = grammars
         self._clock = clock
@@ -121,6 +122,7 @@ class Dispatcher:
             self._sent.add(prompt.prompt_id)
         others = self._in_flight[hotkey]
         self._in_flight[hotkey] += 1
+        sent_us = self._clock.monotonic_us()
         try:
             exchange = await self._client.infer(peer.endpoint, dispatch.request)
         finally:
@@ -131,9 +133,8 @@ class Dispatcher:
             is_full = is_over_asked(others, peer.concurrent_requests_max)
             blame = await self._blame(exchange, is_full=is_full)
             self._record_fault(dispatch, exchange, blame)
-            return Outcome(exchange, blame, is_pending=False)
-        is_pending = self._record(dispatch, exchange, exchange.response)
-        return Outcome(exchange, None, is_pending=is_pending)
+            return Outcome(exchange, blame)
+        return Outcome(exchange, self._record(dispatch, exchange, exchange.response, sent_us))
 
     async def _blame(self, exchange: Exchange, *, is_full: bool) -> Blame:
         if exchange.fault in STALLS:
@@ -188,8 +189,10 @@ class Dispatcher:
         ]
         return max(able, key=lambda hotkey: (scores[hotkey].marks_ppm, hotkey), default=None)
 
-    def _record(self, dispatch: Dispatch, exchange: Exchange, response: InferenceResponse) -> bool:
-        """Save a violation, or an answer that waits for audit; whether it is an answer."""
+    def _record(
+        self, dispatch: Dispatch, exchange: Exchange, response: InferenceResponse, sent_us: int
+    ) -> Blame | None:
+        """Save a violation, which is the miner's, or an answer that waits for its audit."""
         violation = structural_fault(
             exchange.token_ids,
             response.finish_reason,
@@ -214,9 +217,10 @@ class Dispatcher:
                 )
             )
             self._forget_prompt(dispatch, exchange.miner_hotkey)
-            return False
+            return Blame.MINER
         bars = self._settings.scoring.bars_of(self._release_digest)
         speed = latency_factor(exchange.token_times_us, exchange.total_us, bars)
+        latency_ppm = round(speed * PPM)
         pending = self._pending(dispatch, exchange, response)
         prompt = dispatch.prompt
         if prompt is not None:
@@ -234,10 +238,11 @@ class Dispatcher:
             first_token_us=times[0],
             gap_us_max=max((b - a for a, b in itertools.pairwise(times)), default=0),
             total_us=exchange.total_us,
-            latency_ppm=round(speed * PPM),
+            latency_ppm=latency_ppm,
         )
         self._save(answered, pending, prompt)
-        return True
+        self._ledger.note(exchange, sent_us, latency_ppm)
+        return None
 
     def _save(
         self,

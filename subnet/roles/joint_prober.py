@@ -14,7 +14,7 @@ from typing import Final
 from subnet.config import Settings
 from subnet.core.audit import PPM
 from subnet.core.book import StandingBook
-from subnet.core.capacity import BurstResult, credit_ppm, rate_tps_milli
+from subnet.core.capacity import BurstResult, rate_tps_milli
 from subnet.core.cover import (
     RETRIES,
     Cover,
@@ -34,11 +34,11 @@ from subnet.core.cover import (
 )
 from subnet.core.draws import FIRST_PERIOD, period_secret
 from subnet.core.records import Measured
-from subnet.core.scoring import is_gate_open, latency_factor
+from subnet.core.scoring import is_gate_open
 from subnet.core.standing import Blame
 from subnet.ports import Clock
 from subnet.roles.bursts import Burst, BurstLedger
-from subnet.roles.dispatcher import Dispatcher, Outcome
+from subnet.roles.dispatcher import Dispatcher
 from subnet.roles.faults import STALLS, FaultJudge
 from subnet.roles.peer import Peer
 from subnet.roles.roster import Roster
@@ -67,7 +67,6 @@ class JointProber:
         faults: FaultJudge,
         clock: Clock,
         own_hotkey: str,
-        release_digest: str,
         settings: Settings,
     ) -> None:
         self._dispatcher = dispatcher
@@ -78,7 +77,6 @@ class JointProber:
         self._faults = faults
         self._clock = clock
         self._own_hotkey = own_hotkey
-        self._bars = settings.scoring.bars_of(release_digest)
         self._settings = settings
         self._params = settings.capacity
         self._cover: Cover | None = None
@@ -173,6 +171,7 @@ class JointProber:
         seconds = (burst.window.stop - self._clock.monotonic_us()) / MICROSECONDS
         start, end = loop.time(), loop.time() + seconds
         watcher = asyncio.create_task(self._watch_lag(burst))
+        self._ledger.running = burst
         try:
             async with asyncio.TaskGroup() as group:
                 for hotkey in burst.group:
@@ -181,6 +180,7 @@ class JointProber:
                         group.create_task(user)
         finally:
             watcher.cancel()
+            self._ledger.running = None
             burst.end()
 
     def _arrivals(self, burst: Burst, peer: Peer, seconds: float) -> list[float]:
@@ -194,24 +194,13 @@ class JointProber:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(arrives_at - loop.time())
         while loop.time() < ends_at:
-            sent_us = self._clock.monotonic_us()
             outcome = await self._dispatcher.ask(peer, self._dispatcher.next_turn())
             if outcome.blame in (Blame.NETWORK, Blame.VERIFIER):
                 burst.is_void = True
             if outcome.exchange.fault in STALLS:
                 return
-            if outcome.is_pending:
-                self._expect(burst, outcome, sent_us)
-            else:
+            if outcome.blame is not None:
                 await asyncio.sleep(RETRY_AFTER_SECONDS)
-
-    def _expect(self, burst: Burst, outcome: Outcome, sent_us: int) -> None:
-        exchange = outcome.exchange
-        times = exchange.token_times_us
-        latency_ppm = round(latency_factor(times, exchange.total_us, self._bars) * PPM)
-        credit = credit_ppm(times, sent_us, burst.window, latency_ppm)
-        request_id = exchange.request.request_id
-        self._ledger.expect(request_id, burst, exchange.miner_hotkey, credit)
 
     async def _watch_lag(self, burst: Burst) -> None:
         loop = asyncio.get_running_loop()

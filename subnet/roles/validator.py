@@ -60,6 +60,7 @@ class Validator:
         store, chain, clock = world.store, world.chain, world.clock
         self.book = StandingBook(store.standings(), world.release.digest(), settings.rules)
         peers: dict[str, Peer] = {}
+        ledger = BurstLedger()
         self.faults = FaultJudge(
             client=world.client,
             store=store,
@@ -86,6 +87,7 @@ class Validator:
             book=self.book,
             roster=self.roster,
             faults=self.faults,
+            ledger=ledger,
             tokenizer=world.tokenizer,
             grammars=world.grammars,
             clock=clock,
@@ -100,7 +102,6 @@ class Validator:
             faults=self.faults,
             settings=settings.validator,
         )
-        ledger = BurstLedger()
         self.joint_prober = JointProber(
             dispatcher=self.dispatcher,
             store=store,
@@ -110,7 +111,6 @@ class Validator:
             faults=self.faults,
             clock=clock,
             own_hotkey=world.signer.hotkey,
-            release_digest=world.release.digest(),
             settings=settings,
         )
         self._is_capacity_measured = settings.capacity.is_measured

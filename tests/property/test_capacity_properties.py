@@ -235,8 +235,7 @@ def test_nothing_is_paid_beyond_what_some_burst_showed_or_the_audition(history):
 
 @given(histories, rates)
 def test_two_on_one_engine_prove_at_most_its_rate_however_they_split_it(history, engine):
-    """For any split of any engine in bursts that have both: four of them forgive each of the two one
-    bad moment, which leaves two that count for both."""
+    """In bursts that have both: four of them forgive each one bad moment, and two still count."""
     mine = [(cover, block, min(rate, engine)) for cover, block, rate in history]
     other = [(cover, block, engine - rate) for cover, block, rate in mine]
     found = [proven_tps_milli(lived(one)) or 0 for one in (mine, other)]
