@@ -19,6 +19,7 @@ from protocol.units import RAO_PER_TAO
 from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
 from subnet.config import Settings, load_settings
 from subnet.core.audit import PPM
+from subnet.core.capacity import MILLI
 from subnet.core.earnings import scores_of
 from subnet.core.explain import explain
 from subnet.core.history import UserPrompt
@@ -179,11 +180,12 @@ def status_table(report: StatusReport, names: Mapping[str, str] | None = None) -
     identity = ("miner",) if names else ("miner", "uid", "state")
     for column in identity:
         table.add_column(column, no_wrap=True)
-    for column in COLUMNS:
+    columns = {name: render for name, render in COLUMNS.items() if not names or name != "asked"}
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for miner in report.miners:
         name = (names or {}).get(miner.hotkey, f"{miner.hotkey[:8]}..")
-        figures = [render(miner) for render in COLUMNS.values()]
+        figures = [render(miner) for render in columns.values()]
         colour = {"closed": "red", "held": "yellow", "doubted": "yellow", "paid": "green"}.get(
             miner.state, ""
         )
@@ -196,6 +198,7 @@ COLUMNS: dict[str, Callable[[MinerStatus], str]] = {
     "asked": lambda miner: str(miner.requests),
     "audited": lambda miner: str(miner.audited),
     "quality": lambda miner: _share(miner.quality_ppm / PPM),
+    "tok/s": lambda miner: f"{miner.capacity_tps_milli / MILLI:.1f}",
     "latency": lambda miner: _share(miner.latency_ppm / PPM),
     "integrity": lambda miner: _share(miner.integrity_ppm / PPM),
     "score": lambda miner: _share(miner.score_ppm / PPM),

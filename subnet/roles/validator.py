@@ -57,7 +57,7 @@ class Validator:
 
     def __init__(self, world: World) -> None:
         settings = world.settings
-        store, chain, clock = world.store, world.chain, world.clock
+        store, clock = world.store, world.clock
         self.book = StandingBook(store.standings(), world.release.digest(), settings.rules)
         peers: dict[str, Peer] = {}
         ledger = BurstLedger()
@@ -70,7 +70,7 @@ class Validator:
             params=settings.faults,
         )
         self.roster = Roster(
-            chain=chain,
+            chain=world.chain,
             client=world.client,
             store=store,
             book=self.book,
@@ -114,6 +114,11 @@ class Validator:
             settings=settings,
         )
         self._is_capacity_measured = settings.capacity.is_measured
+        self._compose_judges(world, ledger)
+
+    def _compose_judges(self, world: World, ledger: BurstLedger) -> None:
+        settings = world.settings
+        store, chain, clock = world.store, world.chain, world.clock
         self.auditor = Auditor(
             chain=chain,
             referee=world.referee,
