@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from subnet.core.admission import AdmissionParams
 from subnet.core.audit import AuditParams
+from subnet.core.capacity import CapacityParams
 from subnet.core.draws import DrawParams
+from subnet.core.faults import FaultParams
 from subnet.core.reputation import ReputationParams
 from subnet.core.rules import RULE_SECTIONS, RuleParams
 from subnet.core.scoring import ScoringParams
@@ -157,7 +159,7 @@ class ValidatorSettings(Section):
     second_opinion_retry_seconds_max: Seconds = 3600.0
     vllm: tuple[str, ...] = ()
     """Engine arguments of a vLLM referee, as `key=value`."""
-    rules_version: Annotated[int, Field(ge=0, lt=2**32)] = 1
+    rules_version: Annotated[int, Field(ge=0, lt=2**32)] = 2
     """Leads the weights' version key: raise it with every change of the rules' parameters."""
     epochs_max: Annotated[int, Field(ge=0)] = 0
     """Stop after this many weight submissions; 0 runs until stopped."""
@@ -189,6 +191,8 @@ class Settings(Section):
     evidence: EvidenceParams = EvidenceParams()
     standing: StandingParams = StandingParams()
     scoring: ScoringParams = ScoringParams()
+    capacity: CapacityParams = CapacityParams()
+    faults: FaultParams = FaultParams()
     reputation: ReputationParams = ReputationParams()
 
     @property

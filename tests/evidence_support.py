@@ -90,9 +90,10 @@ def make_pending(
     is_honest: bool,
     traffic: Traffic = Traffic.BENCHMARK,
     has_consent: bool = True,
+    release: Release = RELEASE,
 ) -> PendingAudit:
     """An answer of `honest_tokens`, under the seed that was asked for or another one."""
-    request = make_request(counter)
+    request = make_request(counter, release=release)
     claim = claim_of(request, (), (), "length", miner_hotkey=MINER.hotkey, caller_hotkey=VALIDATOR)
     seed = claim.seed if is_honest else claim.seed + 1
     tokens = honest_tokens(seed, request.prompt_token_ids, SAMPLING.tokens_max)

@@ -576,6 +576,7 @@ class Subnet:
 def make_settings(**sections: Any) -> Settings:
     """Settings for a few virtual minutes; sections given as dicts are merged over them."""
     validator = {"epochs_max": 2, "probe_interval_seconds": 1.0}
+    unmeasured = {"capacity": {"is_measured": False}}
     return Settings.model_validate(
-        {**sections, "validator": {**validator, **sections.get("validator", {})}}
+        {**unmeasured, **sections, "validator": {**validator, **sections.get("validator", {})}}
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from subnet.cli.status import StatusReport
 from subnet.core.audit import PPM
+from subnet.core.capacity import MILLI
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,11 @@ class MinerReport:
     behaviour: str
     audited: int
     score: float
-    """In [0, 1], as are the next three."""
+    """1 is full marks at one token a second."""
+    tokens_per_second: float
+    """What it proved beside all others."""
     integrity: float
+    """In [0, 1], as are the next two."""
     weight: float
     incentive: float
     emission_rao: int
@@ -75,6 +79,7 @@ def build_report(
                 behaviour=miner.behaviour,
                 audited=rows[miner.hotkey].audited,
                 score=rows[miner.hotkey].score_ppm / PPM,
+                tokens_per_second=rows[miner.hotkey].capacity_tps_milli / MILLI,
                 integrity=rows[miner.hotkey].integrity_ppm / PPM,
                 weight=rows[miner.hotkey].weight,
                 incentive=rows[miner.hotkey].incentive,

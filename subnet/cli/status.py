@@ -7,7 +7,7 @@ with the parameters that the validator itself started with, so both can never di
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +19,11 @@ from protocol.units import RAO_PER_TAO
 from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
 from subnet.config import Settings, load_settings
 from subnet.core.audit import PPM
+from subnet.core.capacity import MILLI
 from subnet.core.earnings import scores_of
 from subnet.core.explain import explain
 from subnet.core.history import UserPrompt
+from subnet.core.rules import RuleParams
 from subnet.core.scoring import (
     Score,
     ScoringParams,
@@ -47,11 +49,14 @@ class MinerStatus:
     state: str
     """`new`, `probation`, `paid`, `doubted` (warned), `held` (alarmed) or `closed`."""
     quality_ppm: int
+    capacity_tps_milli: int
+    """Thousandths of a token a second that count for pay."""
     latency_ppm: int
     availability_ppm: int
     integrity_ppm: int
     """Gate, hold and evidence together; 0 once pay is held or the gate is closed."""
     score_ppm: int
+    """1 000 000 is full marks at one token a second, or at any where capacity is not measured."""
     weight: float
     """Share of the last accepted weights, in [0, 1]."""
     incentive: float
@@ -62,6 +67,8 @@ class MinerStatus:
     """Whether an alarm waits for its second opinion, if need be behind a closed gate."""
     contradicted: int = 0
     """Alarms that the second engine did not share: the verifier's fault."""
+    blames: Mapping[str, int] = field(default_factory=dict)
+    """Requests without an answer, by who is to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,7 @@ def build_status(reader: StateReader, metagraph: Metagraph) -> StatusReport:
             row,
             standings[row.hotkey],
             scores[row.hotkey],
-            rules.scoring,
+            rules,
             shares.get(row.uid, 0.0),
             totals.emission_rao.get(row.hotkey, 0),
         )
@@ -173,11 +180,12 @@ def status_table(report: StatusReport, names: Mapping[str, str] | None = None) -
     identity = ("miner",) if names else ("miner", "uid", "state")
     for column in identity:
         table.add_column(column, no_wrap=True)
-    for column in COLUMNS:
+    columns = {name: render for name, render in COLUMNS.items() if not names or name != "asked"}
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for miner in report.miners:
         name = (names or {}).get(miner.hotkey, f"{miner.hotkey[:8]}..")
-        figures = [render(miner) for render in COLUMNS.values()]
+        figures = [render(miner) for render in columns.values()]
         colour = {"closed": "red", "held": "yellow", "doubted": "yellow", "paid": "green"}.get(
             miner.state, ""
         )
@@ -190,6 +198,7 @@ COLUMNS: dict[str, Callable[[MinerStatus], str]] = {
     "asked": lambda miner: str(miner.requests),
     "audited": lambda miner: str(miner.audited),
     "quality": lambda miner: _share(miner.quality_ppm / PPM),
+    "tok/s": lambda miner: f"{miner.capacity_tps_milli / MILLI:.1f}",
     "latency": lambda miner: _share(miner.latency_ppm / PPM),
     "integrity": lambda miner: _share(miner.integrity_ppm / PPM),
     "score": lambda miner: _share(miner.score_ppm / PPM),
@@ -247,7 +256,7 @@ def _miner(
     row: Neuron,
     standing: MinerStanding,
     score: Score,
-    scoring: ScoringParams,
+    rules: RuleParams,
     weight: float,
     emission_rao: int,
 ) -> MinerStatus:
@@ -257,8 +266,9 @@ def _miner(
         requests=standing.requests,
         audited=standing.audited,
         verified=standing.verified,
-        state=_state(standing, score, scoring),
+        state=_state(standing, score, rules.scoring),
         quality_ppm=score.quality_ppm,
+        capacity_tps_milli=score.capacity_tps_milli,
         latency_ppm=score.latency_ppm,
         availability_ppm=score.availability_ppm,
         integrity_ppm=min(score.gate_ppm, score.hold_ppm, score.integrity_ppm),
@@ -266,9 +276,10 @@ def _miner(
         weight=weight,
         incentive=row.incentive,
         emission_rao=emission_rao,
-        why=explain(standing, score, scoring),
-        is_undecided=is_held(standing, scoring),
+        why=explain(standing, score, rules),
+        is_undecided=is_held(standing, rules.scoring),
         contradicted=standing.contradicted,
+        blames={str(blame): count for blame, count in standing.blames.items()},
     )
 
 

@@ -1,12 +1,13 @@
 """standings -> scores -> PAY -> weights: what one epoch gives, the same for all who replay.
 
-Factors are integers in parts per million; from there to the weights there is integer arithmetic
+Factors are integers; from there to the weights there is integer arithmetic
 only, so that anyone computes them bit for bit.
 """
 
 from collections.abc import Iterable, Mapping
 
 from subnet.core.audit import PPM
+from subnet.core.capacity import has_met_everybody
 from subnet.core.rules import RuleParams
 from subnet.core.scoring import Score, pay_ppm, release_quality_ppm, score_miner
 from subnet.core.standing import MinerStanding
@@ -18,7 +19,9 @@ def scores_of(standings: Iterable[MinerStanding], rules: RuleParams) -> dict[str
     known = list(standings)
     quality = release_quality_ppm(known, rules.scoring)
     return {
-        standing.hotkey: score_miner(standing, quality, rules.scoring, rules.evidence)
+        standing.hotkey: score_miner(
+            standing, quality, rules.scoring, rules.evidence, rules.capacity
+        )
         for standing in known
     }
 
@@ -54,6 +57,10 @@ def owed_paid_of(standing: MinerStanding, score: Score) -> int:
     return standing.owed_ppm if is_paid else 0
 
 
-def is_settled(score: Score) -> bool:
+def is_settled(standing: MinerStanding, score: Score, rules: RuleParams) -> bool:
     """Whether nothing about a miner is still to be decided."""
-    return score.gate_ppm == 0 or (score.hold_ppm == PPM and score.probation_ppm == PPM)
+    return score.gate_ppm == 0 or (
+        score.hold_ppm == PPM
+        and score.probation_ppm == PPM
+        and has_met_everybody(standing.capacity, rules.capacity)
+    )

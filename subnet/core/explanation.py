@@ -11,6 +11,7 @@ from protocol.message import WireMessage
 from protocol.units import BlockNumber, Digest, Hotkey, Microseconds, Signature
 from subnet.core.audit import PPM
 from subnet.core.bundle import Whole
+from subnet.core.capacity import MILLI, proven_tps_milli
 from subnet.core.explain import explain
 from subnet.core.reputation import quality_lower_ppm, quality_mean_ppm
 from subnet.core.rules import RuleParams
@@ -20,6 +21,8 @@ from subnet.core.statement import EpochStatement, MinerPay
 
 DELAYED: Final = "integrity_ppm"
 """The one factor that shows the detector."""
+CAPACITY: Final = "capacity_tps_milli"
+"""The one factor that has no full marks."""
 
 
 class Factor(WireMessage):
@@ -113,7 +116,7 @@ def explanation_of(
         at_us=at_us,
         epoch_block=None if old is None else old.epoch_block,
         state=state_of(standing, shown, rules),
-        sentence=explain(standing, shown, rules.scoring),
+        sentence=explain(standing, shown, rules, shows_audits=is_told),
         score_ppm=shown.total_ppm,
         factors=tuple(factors),
         reputation=_reputation(standing, rules, priors, at_us),
@@ -158,16 +161,28 @@ def _pay(statement: EpochStatement, hotkey: str) -> MinerPay | None:
 
 
 def _factor(name: str, value: int | None, evidence: str, score: Score, rules: RuleParams) -> Factor:
+    if name == CAPACITY:
+        advice = ADVICE[name](rules) if rules.capacity.is_measured else ""
+        return Factor(name=name, value=value, evidence=evidence, advice=advice, gain_ppm=0)
     whole = score.model_copy(update={name: PPM})
-    gain = whole.total_ppm - score.total_ppm
     is_whole = value is None or value >= PPM
     return Factor(
         name=name,
         value=value,
         evidence=evidence,
         advice="" if is_whole else ADVICE[name](rules),
-        gain_ppm=0 if is_whole else gain,
+        gain_ppm=0 if is_whole else whole.total_ppm - score.total_ppm,
     )
+
+
+def _bursts(standing: MinerStanding, rules: RuleParams) -> str:
+    if not rules.capacity.is_measured:
+        return "not measured here: every hotkey counts for one token a second"
+    proven = proven_tps_milli(standing.capacity)
+    if proven is None:
+        return "no burst has probed it yet"
+    met = standing.capacity.met_ppm * 100 // PPM
+    return f"{proven / MILLI:,.1f} tokens/s at the least beside others, of whom it met {met} %"
 
 
 def _seen(count: float, noun: str) -> str:
@@ -182,9 +197,11 @@ EVIDENCE: Final[Mapping[str, Callable[[MinerStanding, RuleParams], str]]] = {
         f"{one.verified} verified answers of {rules.scoring.probation_answers}"
     ),
     "coverage_ppm": lambda one, _: (
-        f"{one.audited} audits, {one.inconclusive} outside what the calibration covers"
+        f"{one.inconclusive} audits lay outside what the calibration covers"
     ),
     "quality_ppm": lambda _one, _rules: "all verified answers of the release, of every miner",
+    "value_ppm": lambda _one, _rules: "what the subnet's owner says a token of it is worth",
+    CAPACITY: lambda one, rules: _bursts(one, rules),
     "latency_ppm": lambda one, _: _seen(one.latency.weight, "recent answers against the bars"),
     "availability_ppm": lambda one, _: _seen(
         one.availability.weight, f"recent requests, {sum(one.faults.values())} missed ever"
@@ -206,6 +223,11 @@ ADVICE: Final[Mapping[str, Callable[[RuleParams], str]]] = {
         "serve from an environment that the calibration lists (engine, torch, device, type)"
     ),
     "quality_ppm": lambda _: "nothing of yours: the release itself answers so many tasks right",
+    "value_ppm": lambda _: "serve a release that is worth more",
+    CAPACITY: lambda _: (
+        "serve more verified tokens a second while others are probed too; what you prove is paid "
+        "in full once you have met everybody"
+    ),
     "latency_ppm": lambda rules: (
         f"first token within {rules.scoring.first_token_seconds_max:g} s, no gap above "
         f"{rules.scoring.token_gap_seconds_max:g} s, "

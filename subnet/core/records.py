@@ -16,6 +16,7 @@ from protocol.inference import InferenceResponse
 from protocol.units import Digest, Hotkey, Microseconds, RequestId, Signature
 from subnet.core.audit import PPM, Ppm, Traffic
 from subnet.core.bundle import Draw, Whole
+from subnet.core.capacity import BurstResult
 from subnet.core.gate import Hold
 from subnet.core.reputation import Mass, Source, observed
 from subnet.core.rules import RuleParams
@@ -25,6 +26,7 @@ from subnet.core.standing import (
     MinerStanding,
     after_answer,
     after_audit,
+    after_burst,
     after_fault,
     after_violation,
 )
@@ -198,6 +200,19 @@ class Audited(_Record):
         return after.model_copy(update={"reputation": {**after.reputation, self.family: known}})
 
 
+class Measured(_Record):
+    """What one burst showed of a hotkey beside others."""
+
+    kind: Literal["burst"] = "burst"
+    period: Whole
+    """Whose secret the burst's instant and length derive from."""
+    result: BurstResult
+
+    def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
+        """The standing after it."""
+        return after_burst(standing, self.result, rules.capacity)
+
+
 class Opined(_Record):
     """What a second engine said of an alarm."""
 
@@ -240,7 +255,18 @@ class Paid(_Record):
 
 
 ENDINGS: Final = (Answered, Violated, Faulted, Lost)
-Moving = Answered | Violated | Faulted | Missed | PassedOver | Audited | Opined | TermEnded | Paid
+Moving = (
+    Answered
+    | Violated
+    | Faulted
+    | Missed
+    | PassedOver
+    | Audited
+    | Measured
+    | Opined
+    | TermEnded
+    | Paid
+)
 Record = Moving | Lost | Started
 RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from subnet.core.audit import AuditParams
 from subnet.core.bundle import canonical_digest
+from subnet.core.capacity import CapacityParams
 from subnet.core.draws import DrawParams
+from subnet.core.faults import FaultParams
 from subnet.core.reputation import ReputationParams
 from subnet.core.scoring import ScoringParams
 from subnet.core.standing import StandingParams
@@ -27,6 +29,8 @@ class RuleParams(BaseModel):
     evidence: EvidenceParams = EvidenceParams()
     standing: StandingParams = StandingParams()
     scoring: ScoringParams = ScoringParams()
+    capacity: CapacityParams = CapacityParams()
+    faults: FaultParams = FaultParams()
     reputation: ReputationParams = ReputationParams()
 
     def digest(self) -> str:

@@ -1,9 +1,12 @@
-"""standing -> SCORE -> weights: what a miner has earned, in parts per million.
+"""standing -> SCORE -> weights: what a miner has earned, in millionths of a full token a second.
 
-score = gate x hold x integrity x probation x coverage x release quality x latency x availability.
-Quality is pooled over the release: with model and noise fixed, which honest miner passes a task is
-luck, and luck is not paid for. The other factors are what a miner controls. All are smooth and
-monotone; only the gate and the hold are cliffs: one stands for proof, the other waits for it.
+score = gate x hold x integrity x probation x coverage x release quality x release value
+        x proven capacity x latency x availability.
+All factors lie between nothing and one but the capacity, in thousandths of a token a second: a
+score of 1 000 000 is that of full marks at one token a second. Quality is pooled over the release:
+with model and noise fixed, which honest miner passes a task is luck, and luck is not paid for. The
+other factors are what a miner controls. All are smooth and monotone; only the gate and the hold are
+cliffs: one stands for proof, the other waits for it.
 """
 
 import itertools
@@ -13,7 +16,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from subnet.core.audit import PPM
+from subnet.core.audit import PPM, Ppm
+from subnet.core.capacity import MILLI, CapacityParams, paid_tps_milli
 from subnet.core.gate import ALARM
 from subnet.core.standing import Decayed, MinerStanding
 from subnet.core.verification.evidence import EvidenceParams
@@ -22,10 +26,23 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
-class ScoringParams(BaseModel):
-    """What counts how much."""
+class LatencyBars(BaseModel):
+    """Absolute bars, not ranks: one slow peer changes nobody else's score.
+
+    Full marks up to a bar; a bar exceeded twofold earns a half. The defaults suit a shared CPU.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first_token_seconds_max: Seconds = 5.0
+    token_gap_seconds_max: Seconds = 2.0
+    """The longest silence inside a stream."""
+    token_seconds_max: Seconds = 0.25
+    """Average time a token, on top of the first token's bar."""
+
+
+class ScoringParams(LatencyBars):
+    """What counts how much."""
 
     integrity_check: bool = True
     """Off, evidence is recorded but neither gates nor grades: for log-only starts of a release."""
@@ -36,17 +53,23 @@ class ScoringParams(BaseModel):
     quality_prior_answers: Annotated[float, Field(gt=0, le=10_000)] = 8.0
     availability_prior_requests: Annotated[float, Field(gt=0, le=10_000)] = 5.0
     """Requests for which a newcomer is taken as available, so that one slip is no disaster."""
-    first_token_seconds_max: Seconds = 5.0
-    """Full marks up to here; above, a bar exceeded twofold earns a half. Absolute bars, not rank:
-    one slow peer changes nobody else's score. The defaults suit a shared CPU."""
-    token_gap_seconds_max: Seconds = 2.0
-    """The longest silence inside a stream."""
-    token_seconds_max: Seconds = 0.25
-    """Average time a token, on top of the first token's bar."""
+    release_values_ppm: dict[str, Ppm] = {}
+    """What one token of a release is worth beside the dearest, by its digest; others are worth
+    1 000 000."""
+    release_bars: dict[str, LatencyBars] = {}
+    """Bars of single releases, by digest; those above hold for the others."""
+
+    def bars_of(self, release_digest: str) -> LatencyBars:
+        """The bars that hold for a release."""
+        return self.release_bars.get(release_digest, self)
+
+    def value_ppm_of(self, release_digest: str) -> int:
+        """The worth of a release."""
+        return self.release_values_ppm.get(release_digest, PPM)
 
 
 class Score(BaseModel):
-    """The factors of one miner's score and their product, each in parts per million."""
+    """The factors of one miner's score and their product."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,12 +83,16 @@ class Score(BaseModel):
     coverage_ppm: int
     """Share of recent audits that the calibration could judge: the rest is not paid for."""
     quality_ppm: int
+    value_ppm: int
+    """What its release's tokens are worth."""
+    capacity_tps_milli: int
+    """Proven tokens a second in thousandths; 1000 for everybody where capacity is not measured."""
     latency_ppm: int
     availability_ppm: int
 
     @property
     def factors_ppm(self) -> tuple[int, ...]:
-        """All factors, in the order of the formula."""
+        """All factors but the capacity, in the order of the formula."""
         return (
             self.gate_ppm,
             self.hold_ppm,
@@ -73,15 +100,21 @@ class Score(BaseModel):
             self.probation_ppm,
             self.coverage_ppm,
             self.quality_ppm,
+            self.value_ppm,
             self.latency_ppm,
             self.availability_ppm,
         )
 
     @property
+    def marks_ppm(self) -> int:
+        """The product of all factors but the capacity: what a token of this miner is paid."""
+        return int(math.prod(self.factors_ppm) // PPM ** (len(self.factors_ppm) - 1))
+
+    @property
     def total_ppm(self) -> int:
-        """The score: the exact product, rounded down once."""
-        product: int = math.prod(self.factors_ppm)
-        return product // int(PPM ** (len(self.factors_ppm) - 1))
+        """The exact product, rounded down once; PPM is full marks at one token a second."""
+        product = math.prod(self.factors_ppm) * self.capacity_tps_milli
+        return int(product // (PPM ** (len(self.factors_ppm) - 1) * MILLI))
 
     @property
     def unheld_ppm(self) -> int:
@@ -140,6 +173,7 @@ def score_miner(
     quality_ppm: int,
     params: ScoringParams,
     evidence: EvidenceParams,
+    capacity: CapacityParams,
 ) -> Score:
     """The score of one miner; `quality_ppm` is its release's."""
     latency, coverage = standing.latency, standing.coverage
@@ -154,6 +188,8 @@ def score_miner(
         // params.probation_answers,
         coverage_ppm=_ppm(coverage.total / coverage.weight) if coverage.weight > 0 else PPM,
         quality_ppm=quality_ppm,
+        value_ppm=params.value_ppm_of(standing.release_digest),
+        capacity_tps_milli=paid_tps_milli(standing.capacity, capacity),
         latency_ppm=_ppm(latency.total / latency.weight) if latency.weight > 0 else PPM,
         availability_ppm=_ppm(standing.availability.mean(1.0, params.availability_prior_requests)),
     )
@@ -165,7 +201,7 @@ def integrity_factor(log_evidence: float, evidence: EvidenceParams) -> float:
     return 1.0 - min(max((log_evidence - warned) / (alarmed - warned), 0.0), 1.0)
 
 
-def latency_factor(token_times_us: Sequence[int], total_us: int, params: ScoringParams) -> float:
+def latency_factor(token_times_us: Sequence[int], total_us: int, bars: LatencyBars) -> float:
     """How one answer's times compare with the bars, in (0, 1]: the worst of three decides.
 
     `token_times_us` are arrival times since the request was sent, at least one, in order.
@@ -173,10 +209,10 @@ def latency_factor(token_times_us: Sequence[int], total_us: int, params: Scoring
     assert token_times_us, "an answer without tokens is no answer"
 
     gaps = [after - before for before, after in itertools.pairwise(token_times_us)]
-    total_bar = params.first_token_seconds_max + params.token_seconds_max * len(token_times_us)
+    total_bar = bars.first_token_seconds_max + bars.token_seconds_max * len(token_times_us)
     return min(
-        _under_bar(token_times_us[0], params.first_token_seconds_max),
-        _under_bar(max(gaps, default=0), params.token_gap_seconds_max),
+        _under_bar(token_times_us[0], bars.first_token_seconds_max),
+        _under_bar(max(gaps, default=0), bars.token_gap_seconds_max),
         _under_bar(total_us, total_bar),
     )
 

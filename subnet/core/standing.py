@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from protocol.errors import RejectionReason
 from subnet.core.audit import Traffic
+from subnet.core.capacity import BurstResult, Capacity, CapacityParams
+from subnet.core.capacity import after_burst as capacity_after_burst
 from subnet.core.gate import GateClosure, Hold, closure_after_audit, on_alarm
 from subnet.core.reputation import Mass
 from subnet.core.verification.evidence import (
@@ -33,13 +35,17 @@ class _Frozen(BaseModel):
 
 
 class Blame(StrEnum):
-    """Who is at fault when there is no answer."""
+    """Who is at fault when there is no answer. All are counted; only the first two cost."""
 
     MINER = "MINER"
     BACK_PRESSURE = "BACK_PRESSURE"
     """The miner said honestly that it is full: nearly free while rare, or honesty would not pay."""
-    OURS = "OURS"
-    """We could not have been answered: recorded, and counted for nobody."""
+    NETWORK = "NETWORK"
+    """Most of the others could not be reached at that moment either: the way there is broken."""
+    GATEWAY = "GATEWAY"
+    """We asked for more at once than the miner had declared."""
+    VERIFIER = "VERIFIER"
+    """Our own machine was overloaded: it read answers late."""
 
 
 class StandingParams(_Frozen):
@@ -95,6 +101,10 @@ class MinerStanding(_Frozen):
     coverage: Decayed = Decayed()
     """Which recent audits could be judged: 1 inside the calibrated envelope, 0 outside."""
     faults: dict[str, int] = {}
+    """By word."""
+    blames: dict[Blame, int] = {}
+    """The same by who is to blame."""
+    capacity: Capacity = Capacity()
     quality: Decayed = Decayed()
     """Grades of verified answers, in [0, 1]."""
     latency: Decayed = Decayed()
@@ -216,30 +226,30 @@ def after_fault(
 
     `missed_requests` is how many it stands for, if the miner could not even be asked.
     """
-    half_life = params.availability_half_life_requests
-    refused = standing.back_pressure
-    if blame is not Blame.OURS:
-        is_refused = float(blame is Blame.BACK_PRESSURE)
-        refused = observed(refused, is_refused, missed_requests, half_life)
-    share = refused.mean(0.0, params.back_pressure_prior_requests)
-    weight = {
-        Blame.MINER: 1.0,
-        Blame.BACK_PRESSURE: back_pressure_cost(share, params),
-        Blame.OURS: 0.0,
+    counted = {
+        "requests": standing.requests + 1,
+        "faults": _counted(standing.faults, word),
+        "blames": {**standing.blames, blame: standing.blames.get(blame, 0) + 1},
     }
+    if blame not in (Blame.MINER, Blame.BACK_PRESSURE):
+        return standing.model_copy(update=counted)
+    half_life = params.availability_half_life_requests
+    is_refused = blame is Blame.BACK_PRESSURE
+    refused = observed(standing.back_pressure, float(is_refused), missed_requests, half_life)
+    share = refused.mean(0.0, params.back_pressure_prior_requests)
+    cost = back_pressure_cost(share, params) if is_refused else 1.0
+    availability = observed(standing.availability, 0.0, cost * missed_requests, half_life)
     return standing.model_copy(
-        update={
-            "requests": standing.requests + 1,
-            "faults": _counted(standing.faults, word),
-            "availability": observed(
-                standing.availability,
-                0.0,
-                weight[blame] * missed_requests,
-                half_life,
-            ),
-            "back_pressure": refused,
-        }
+        update={**counted, "availability": availability, "back_pressure": refused}
     )
+
+
+def after_burst(
+    standing: MinerStanding, result: BurstResult, params: CapacityParams
+) -> MinerStanding:
+    """The standing after a burst whose answers were all audited."""
+    capacity = capacity_after_burst(standing.capacity, result, params)
+    return standing.model_copy(update={"capacity": capacity})
 
 
 def after_violation(

@@ -33,6 +33,7 @@ from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.evidence import Channel, Readings
 from subnet.core.verification.verdict import step
 from subnet.ports import Chain, Clock, Referee, Tokenizer
+from subnet.roles.bursts import BurstLedger
 from subnet.roles.evidence import DrawnAnswer, draw_of, kept_answer
 from subnet.store import ValidatorStore
 
@@ -53,6 +54,8 @@ class _Batch:
     changed: dict[str, MinerStanding] = field(default_factory=dict)
     audits: list[AuditRecord] = field(default_factory=list)
     kept: list[KeptAnswer] = field(default_factory=list)
+    verified: set[str] = field(default_factory=set)
+    """Request ids of answers that agreed, or that nothing is held against."""
     is_raised: bool = False
 
 
@@ -68,6 +71,7 @@ class Auditor:
         canary: Canary,
         store: ValidatorStore,
         book: StandingBook,
+        ledger: BurstLedger,
         tokenizer: Tokenizer,
         clock: Clock,
         settings: Settings,
@@ -78,6 +82,7 @@ class Auditor:
         self._canary = canary
         self._store = store
         self._book = book
+        self._ledger = ledger
         self._tokenizer = tokenizer
         self._clock = clock
         self._settings = settings
@@ -149,7 +154,9 @@ class Auditor:
     def _share_ppm(self, pending: PendingAudit) -> int:
         standing = self._book.standing(pending.miner_hotkey)
         suspect = is_suspect(standing, self._settings.scoring, self._settings.evidence)
-        return audit_share_ppm(pending.traffic, is_suspect=suspect, params=self._settings.audit)
+        is_benchmark = self._ledger.holds(pending.request_id)
+        traffic = Traffic.BENCHMARK if is_benchmark else pending.traffic
+        return audit_share_ppm(traffic, is_suspect=suspect, params=self._settings.audit)
 
     async def _draw_ppm(self, pending: PendingAudit, block: int) -> int:
         if block not in self._block_hashes:
@@ -177,6 +184,10 @@ class Auditor:
         changed = list(batch.changed.values())
         self._store.save_audits(changed, done, batch.audits, batch.records, batch.kept)
         self._book.put(changed)
+        for one in (*drawn, *passed_over):
+            request_id = one.pending.request_id
+            is_verified = request_id in batch.verified
+            self._ledger.settle(request_id, one.draw.share_ppm, is_verified=is_verified)
         if batch.is_raised:
             self._audits_until_canary = 0
 
@@ -199,6 +210,9 @@ class Auditor:
         )
         after = record.apply(before, self._rules)
         batch.changed[hotkey] = after
+        is_checked = self._settings.scoring.integrity_check
+        if after.verified > before.verified or (found is not None and not is_checked):
+            batch.verified.add(pending.request_id)
         batch.records.append(record)
         batch.is_raised |= after.hold is not None and before.hold is None
         if found is not None:

@@ -8,7 +8,7 @@ as long as no user can ask for one. Each miner gets tasks of its own.
 
 import itertools
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,19 +19,19 @@ from subnet.core.audit import PPM, Traffic
 from subnet.core.audited import PendingAudit, SignedAnswer
 from subnet.core.book import StandingBook
 from subnet.core.draws import draw_sampling, draw_task, period_secret, request_id, request_nonce
+from subnet.core.earnings import scores_of
+from subnet.core.faults import is_over_asked
 from subnet.core.history import UserPrompt
 from subnet.core.records import Answered, Faulted, Violated, prompt_digest
-from subnet.core.scoring import (
-    has_passed_probation,
-    latency_factor,
-    release_quality_ppm,
-    score_miner,
-)
+from subnet.core.scoring import has_passed_probation, latency_factor
 from subnet.core.standing import Blame, blame_of_refusal
 from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
 from subnet.ports import Clock, Exchange, Fault, Grammars, MinerClient, Tokenizer
-from subnet.roles.roster import Peer, Roster
+from subnet.roles.bursts import BurstLedger
+from subnet.roles.faults import STALLS, FaultJudge
+from subnet.roles.peer import Peer
+from subnet.roles.roster import Roster
 from subnet.store import ValidatorStore
 
 _log = logging.getLogger(__name__)
@@ -57,6 +57,15 @@ class Dispatch:
     """`prompt_digest` of a benchmark's prompt."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one request ended."""
+
+    exchange: Exchange
+    blame: Blame | None
+    """Whose fault it is that there is no sound answer; None if there is one."""
+
+
 class Dispatcher:
     """Asks one miner one thing, and remembers what came of it."""
 
@@ -67,6 +76,8 @@ class Dispatcher:
         store: ValidatorStore,
         book: StandingBook,
         roster: Roster,
+        faults: FaultJudge,
+        ledger: BurstLedger,
         tokenizer: Tokenizer,
         grammars: Grammars | None,
         clock: Clock,
@@ -78,6 +89,8 @@ class Dispatcher:
         self._store = store
         self._book = book
         self._roster = roster
+        self._faults = faults
+        self._ledger = ledger
         self._tokenizer = tokenizer
         self._grammars = grammars
         self._clock = clock
@@ -89,24 +102,47 @@ class Dispatcher:
         """Prompt id -> miners that failed on it; the next one is asked."""
         self._sent: set[int] = set()
         """Prompts on their way."""
+        self._in_flight: Counter[str] = Counter()
+        """Requests, by hotkey."""
 
     def next_turn(self) -> Turn:
         """A turn that is now due: whoever takes it must `ask` by it."""
         return Turn(self._store.period(), self._store.reserve_counter())
 
-    async def ask(self, peer: Peer, turn: Turn) -> Exchange:
+    def in_flight(self, hotkey: str) -> int:
+        """How many requests of ours a miner has."""
+        return self._in_flight[hotkey]
+
+    async def ask(self, peer: Peer, turn: Turn) -> Outcome:
         """One request to one miner, from draw to saved standing."""
+        hotkey = peer.endpoint.hotkey
         dispatch = self._draw_dispatch(peer, turn)
         prompt = dispatch.prompt
         if prompt is not None:
             self._sent.add(prompt.prompt_id)
+        others = self._in_flight[hotkey]
+        self._in_flight[hotkey] += 1
+        sent_us = self._clock.monotonic_us()
         try:
             exchange = await self._client.infer(peer.endpoint, dispatch.request)
         finally:
+            self._in_flight[hotkey] -= 1
             if prompt is not None:
                 self._sent.discard(prompt.prompt_id)
-        self._record(dispatch, exchange)
-        return exchange
+        if exchange.fault is not None or exchange.response is None:
+            is_full = is_over_asked(others, peer.concurrent_requests_max)
+            blame = await self._blame(exchange, is_full=is_full)
+            self._record_fault(dispatch, exchange, blame)
+            return Outcome(exchange, blame)
+        return Outcome(exchange, self._record(dispatch, exchange, exchange.response, sent_us))
+
+    async def _blame(self, exchange: Exchange, *, is_full: bool) -> Blame:
+        if exchange.fault in STALLS:
+            return await self._faults.blame_of_stall()
+        if exchange.fault is not Fault.REFUSED:
+            return Blame.MINER
+        blame = blame_of_refusal(exchange.rejection_reason)
+        return Blame.GATEWAY if blame is Blame.BACK_PRESSURE and is_full else blame
 
     def _draw_dispatch(self, peer: Peer, turn: Turn) -> Dispatch:
         counter = turn.counter
@@ -142,29 +178,21 @@ class Dispatcher:
 
     def _best_miner(self, without: set[str]) -> str | None:
         """The best-scored miner that can be asked and has passed probation; None if none has."""
-        scoring, evidence = self._settings.scoring, self._settings.evidence
         standings = self._book.known()
-        quality = release_quality_ppm(standings, scoring)
+        scores = scores_of(standings, self._settings.rules)
         able = [
-            standing
+            standing.hotkey
             for standing in standings
             if standing.hotkey in self._roster.peers
             and standing.hotkey not in without
-            and has_passed_probation(standing, scoring)
+            and has_passed_probation(standing, self._settings.scoring)
         ]
-        best = max(
-            able,
-            key=lambda one: (score_miner(one, quality, scoring, evidence).total_ppm, one.hotkey),
-            default=None,
-        )
-        return None if best is None else best.hotkey
+        return max(able, key=lambda hotkey: (scores[hotkey].marks_ppm, hotkey), default=None)
 
-    def _record(self, dispatch: Dispatch, exchange: Exchange) -> None:
-        """Save what an exchange left: a fault, a violation, or an answer that waits for audit."""
-        response = exchange.response
-        if exchange.fault is not None or response is None:
-            self._record_fault(dispatch, exchange)
-            return
+    def _record(
+        self, dispatch: Dispatch, exchange: Exchange, response: InferenceResponse, sent_us: int
+    ) -> Blame | None:
+        """Save a violation, which is the miner's, or an answer that waits for its audit."""
         violation = structural_fault(
             exchange.token_ids,
             response.finish_reason,
@@ -189,8 +217,10 @@ class Dispatcher:
                 )
             )
             self._forget_prompt(dispatch, exchange.miner_hotkey)
-            return
-        speed = latency_factor(exchange.token_times_us, exchange.total_us, self._settings.scoring)
+            return Blame.MINER
+        bars = self._settings.scoring.bars_of(self._release_digest)
+        speed = latency_factor(exchange.token_times_us, exchange.total_us, bars)
+        latency_ppm = round(speed * PPM)
         pending = self._pending(dispatch, exchange, response)
         prompt = dispatch.prompt
         if prompt is not None:
@@ -208,9 +238,11 @@ class Dispatcher:
             first_token_us=times[0],
             gap_us_max=max((b - a for a, b in itertools.pairwise(times)), default=0),
             total_us=exchange.total_us,
-            latency_ppm=round(speed * PPM),
+            latency_ppm=latency_ppm,
         )
         self._save(answered, pending, prompt)
+        self._ledger.note(exchange, sent_us, latency_ppm)
+        return None
 
     def _save(
         self,
@@ -242,11 +274,9 @@ class Dispatcher:
         assert self._grammars is not None, "only what can be checked is asked for"
         return self._grammars.refused_at(structure, exchange.token_ids)
 
-    def _record_fault(self, dispatch: Dispatch, exchange: Exchange) -> None:
+    def _record_fault(self, dispatch: Dispatch, exchange: Exchange, blame: Blame) -> None:
         fault = exchange.fault or Fault.BROKEN_STREAM
-        is_refused = fault is Fault.REFUSED
-        word = exchange.rejection_reason if is_refused else None
-        blame = blame_of_refusal(exchange.rejection_reason) if is_refused else Blame.MINER
+        word = exchange.rejection_reason if fault is Fault.REFUSED else None
         _log.info("miner %s: %s %s", exchange.miner_hotkey, word or fault, exchange.fault_detail)
         self._save(
             Faulted(

@@ -5,21 +5,24 @@ so that it holds no slots from the others.
 """
 
 import asyncio
+import heapq
 import logging
 from collections import Counter
 from typing import Final
 
 from subnet.config import ValidatorSettings
 from subnet.core.draws import FIRST_PERIOD, draw_gap_seconds, period_secret
-from subnet.ports import Exchange, Fault
-from subnet.roles.dispatcher import Dispatcher, Turn
-from subnet.roles.roster import Peer, Roster
+from subnet.core.standing import Blame
+from subnet.roles.dispatcher import Dispatcher, Outcome, Turn
+from subnet.roles.faults import STALLS, FaultJudge
+from subnet.roles.peer import Peer
+from subnet.roles.roster import Roster
 from subnet.store import ValidatorStore
 
 IDLE_SECONDS: Final = 0.25
-"""Longest sleep of the prober, so that a new miner is seen soon."""
-STALLS: Final = frozenset({Fault.TIMEOUT, Fault.UNREACHABLE})
-"""Faults that hold a slot for long before they show."""
+"""Between two looks at what only the store knows."""
+FULL_SECONDS: Final = 1.0
+"""When a miner has from us all that it declared, it is asked so much later."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,17 +36,26 @@ class Prober:
         dispatcher: Dispatcher,
         store: ValidatorStore,
         roster: Roster,
+        faults: FaultJudge,
         settings: ValidatorSettings,
     ) -> None:
         self._dispatcher = dispatcher
         self._store = store
         self._roster = roster
+        self._faults = faults
         self._settings = settings
         self._slots = asyncio.Semaphore(settings.requests_in_flight_max)
-        self._due_at: dict[str, float] = {}
+        self._due: list[tuple[float, str]] = []
+        """A heap: when each known miner is due, and its hotkey."""
+        self._known: set[str] = set()
+        """Miners that are in the heap, or held."""
+        self._held: set[str] = set()
+        """Miners that are due but run as many requests as they may; asked once one has ended."""
+        self._wake = asyncio.Event()
         self._running: Counter[str] = Counter()
         self._stalls: Counter[str] = Counter()
         """In a row, by hotkey."""
+        roster.subscribe(self._meet)
 
     async def run(self) -> None:
         """Ask for ever, from the first period on whose secret is committed.
@@ -52,37 +64,67 @@ class Prober:
         """
         while self._store.period() < FIRST_PERIOD:  # noqa: ASYNC110 - it is a file
             await asyncio.sleep(IDLE_SECONDS)
+        self._meet()
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._slots.acquire()
                 peer, turn = await self._next_due()
                 group.create_task(self._ask_in_slot(peer, turn))
 
+    def _meet(self) -> None:
+        """Draw the first instants of miners that are new on the roster."""
+        if self._store.period() < FIRST_PERIOD:
+            return
+        new = sorted(self._roster.peers.keys() - self._known)
+        now = asyncio.get_running_loop().time() if new else 0.0
+        for hotkey in new:
+            self._push(now + self._first_gap_seconds(hotkey), hotkey)
+        self._known.update(new)
+
+    def _push(self, due_at: float, hotkey: str) -> None:
+        heapq.heappush(self._due, (due_at, hotkey))
+        self._wake.set()
+
     async def _next_due(self) -> tuple[Peer, Turn]:
         """The next miner whose instant has come, and its turn; its following instant is drawn."""
-        clock = asyncio.get_running_loop()
-        in_flight_max = self._settings.requests_in_flight_per_miner_max
+        loop = asyncio.get_running_loop()
         while True:
             await self._until_audits_catch_up()
-            now = clock.time()
-            peers = self._roster.peers
-            for hotkey in self._due_at.keys() - peers.keys():
-                del self._due_at[hotkey]
-            for hotkey in sorted(peers.keys() - self._due_at.keys()):
-                self._due_at[hotkey] = now + self._first_gap_seconds(hotkey)
-            free = [
-                hotkey
-                for hotkey, peer in peers.items()
-                if self._running[hotkey] < min(peer.concurrent_requests_max, in_flight_max)
-            ]
-            first = min(free, key=self._due_at.__getitem__, default=None)
-            if first is not None and self._due_at[first] <= now:
-                turn = self._dispatcher.next_turn()
-                self._due_at[first] = now + self._gap_seconds(turn)
-                self._running[first] += 1
-                return peers[first], turn
-            wait = IDLE_SECONDS if first is None else self._due_at[first] - now
-            await asyncio.sleep(min(wait, IDLE_SECONDS))
+            now = loop.time()
+            while self._due and self._due[0][0] <= now:
+                _, hotkey = heapq.heappop(self._due)
+                peer = self._free_peer(hotkey, now)
+                if peer is not None:
+                    turn = self._dispatcher.next_turn()
+                    self._push(now + self._gap_seconds(turn), hotkey)
+                    self._running[hotkey] += 1
+                    return peer, turn
+            await self._sleep_until(self._due[0][0] if self._due else None)
+
+    def _free_peer(self, hotkey: str, now: float) -> Peer | None:
+        """A miner that is due, if it is still there and may be asked now."""
+        peer = self._roster.peers.get(hotkey)
+        if peer is None:
+            self._known.discard(hotkey)
+            return None
+        in_flight_max = self._settings.requests_in_flight_per_miner_max
+        if self._running[hotkey] >= min(peer.concurrent_requests_max, in_flight_max):
+            self._held.add(hotkey)
+            return None
+        if self._dispatcher.in_flight(hotkey) >= peer.concurrent_requests_max:
+            self._push(now + FULL_SECONDS, hotkey)
+            return None
+        return peer
+
+    async def _sleep_until(self, due_at: float | None) -> None:
+        """Sleep to an instant, or until another one may come sooner."""
+        loop = asyncio.get_running_loop()
+        self._wake.clear()
+        timer = None if due_at is None else loop.call_at(due_at, self._wake.set)
+        await self._wake.wait()
+        if timer is not None and due_at is not None:
+            timer.cancel()
+            self._faults.note_lag(loop.time() - due_at)
 
     async def _until_audits_catch_up(self) -> None:
         waiting_max = self._settings.pending_audits_max
@@ -95,22 +137,26 @@ class Prober:
             await asyncio.sleep(IDLE_SECONDS)
 
     async def _ask_in_slot(self, peer: Peer, turn: Turn) -> None:
+        hotkey = peer.endpoint.hotkey
         try:
             self._note_stall(await self._dispatcher.ask(peer, turn))
         finally:
-            self._running[peer.endpoint.hotkey] -= 1
+            self._running[hotkey] -= 1
             self._slots.release()
+            if hotkey in self._held:
+                self._held.discard(hotkey)
+                self._push(asyncio.get_running_loop().time(), hotkey)
 
-    def _note_stall(self, exchange: Exchange) -> None:
+    def _note_stall(self, outcome: Outcome) -> None:
         """Let a miner rest that holds our slots again and again without an answer."""
-        hotkey = exchange.miner_hotkey
-        if exchange.fault not in STALLS:
+        hotkey = outcome.exchange.miner_hotkey
+        if outcome.exchange.fault not in STALLS:
             del self._stalls[hotkey]
             self._roster.clear(hotkey)
-            return
-        self._stalls[hotkey] += 1
-        if self._stalls[hotkey] >= self._settings.stalls_in_a_row_max:
-            self._roster.rest(hotkey)
+        elif outcome.blame is Blame.MINER:
+            self._stalls[hotkey] += 1
+            if self._stalls[hotkey] >= self._settings.stalls_in_a_row_max:
+                self._roster.rest(hotkey)
 
     def _first_gap_seconds(self, hotkey: str) -> float:
         secret = period_secret(self._store.master_secret, self._store.period())

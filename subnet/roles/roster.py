@@ -9,7 +9,7 @@ it is called again, twice as long each time, so that it costs the others nothing
 import asyncio
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
 from protocol.handshake import MinerCard
@@ -28,6 +28,8 @@ from subnet.ports import (
     MinerClient,
     Neuron,
 )
+from subnet.roles.faults import STALLS, FaultJudge
+from subnet.roles.peer import Peer
 from subnet.store import ValidatorStore
 
 HANDSHAKE_TIMEOUT_SECONDS: Final = 3.0
@@ -37,16 +39,6 @@ RESTING: Final = "RESTING"
 OTHER_RELEASE: Final = "OTHER_RELEASE"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A miner that serves our release."""
-
-    endpoint: Endpoint
-    concurrent_requests_max: int
-    asked_at: float
-    """The loop's time of its last handshake."""
 
 
 class Roster:
@@ -59,11 +51,14 @@ class Roster:
         client: MinerClient,
         store: ValidatorStore,
         book: StandingBook,
+        peers: dict[str, Peer],
+        faults: FaultJudge,
         own_hotkey: str,
         release: Release,
         clock: Clock,
         settings: ValidatorSettings,
     ) -> None:
+        """`peers`, by hotkey, is shared with the judge of faults and kept up to date here."""
         self._chain = chain
         self._client = client
         self._store = store
@@ -73,8 +68,11 @@ class Roster:
         self._clock = clock
         self._settings = settings
         self._is_permit_missing = False
-        self.peers: dict[str, Peer] = {}
-        """By hotkey."""
+        self.peers = peers
+        self.validators: tuple[str, ...] = ()
+        """Hotkeys with a permit, the largest stake first."""
+        self._faults = faults
+        self._on_change: list[Callable[[], None]] = []
         self._failures: Counter[str] = Counter()
         """Failed calls in a row, by hotkey."""
         self._resting: dict[Endpoint, float] = {}
@@ -98,8 +96,12 @@ class Roster:
         if not own.has_validator_permit:
             self._say_permit_is_missing(metagraph)
             self.peers.clear()
+            self._say_changed()
             return
         self._is_permit_missing = False
+        permitted = [row for row in metagraph.neurons if row.has_validator_permit]
+        permitted.sort(key=lambda row: (-row.stake_rao, row.hotkey))
+        self.validators = tuple(row.hotkey for row in permitted)
         neurons = [row for row in metagraph.neurons if row.hotkey != self._own_hotkey]
         for hotkey in self.peers.keys() - {row.hotkey for row in neurons if row.endpoint}:
             del self.peers[hotkey]
@@ -109,12 +111,22 @@ class Roster:
         async with asyncio.TaskGroup() as group:
             for row in neurons:
                 group.create_task(self._look_at(row, slots))
+        self._say_changed()
+
+    def subscribe(self, on_change: Callable[[], None]) -> None:
+        """Have a function called after each look at the chain, and when a miner goes to rest."""
+        self._on_change.append(on_change)
 
     def rest(self, hotkey: str) -> None:
         """Leave a miner alone for a while: a refresh at first, then twice as long each time."""
         peer = self.peers.pop(hotkey, None)
         if peer is not None:
             self._rest(peer.endpoint)
+            self._say_changed()
+
+    def _say_changed(self) -> None:
+        for on_change in self._on_change:
+            on_change()
 
     def clear(self, hotkey: str) -> None:
         """A miner answered: its next rest is short again."""
@@ -148,14 +160,22 @@ class Roster:
         self._resting.pop(row.endpoint, None)
         async with slots:
             card = await self._client.handshake(row.endpoint, HANDSHAKE_TIMEOUT_SECONDS)
-        self._take(row.endpoint, card, now)
+        await self._take(row.endpoint, row.coldkey, card, now)
 
-    def _take(self, endpoint: Endpoint, card: MinerCard | Fault, now: float) -> None:
+    async def _take(
+        self, endpoint: Endpoint, owner: str, card: MinerCard | Fault, now: float
+    ) -> None:
         if isinstance(card, MinerCard) and card.release.digest() == self._release_digest:
             if endpoint.hotkey not in self.peers:
                 _log.info("miner %s serves the release", endpoint.hotkey)
-            self.peers[endpoint.hotkey] = Peer(endpoint, card.concurrent_requests_max, now)
+            slots = card.concurrent_requests_max
+            self.peers[endpoint.hotkey] = Peer(endpoint, owner, slots, now)
             return
+        if card in STALLS and endpoint.hotkey in self.peers:
+            blame = await self._faults.blame_of_stall()
+            if blame is not Blame.MINER:
+                self._miss(endpoint.hotkey, f"HANDSHAKE_{card}", blame)
+                return
         self.peers.pop(endpoint.hotkey, None)
         if isinstance(card, MinerCard):
             self._miss(endpoint.hotkey, OTHER_RELEASE, Blame.MINER)

@@ -19,7 +19,11 @@ from subnet.ports import (
     Tokenizer,
 )
 from subnet.roles.auditor import Auditor
+from subnet.roles.bursts import BurstLedger
 from subnet.roles.dispatcher import Dispatcher
+from subnet.roles.faults import FaultJudge
+from subnet.roles.joint_prober import JointProber
+from subnet.roles.peer import Peer
 from subnet.roles.prober import Prober
 from subnet.roles.roster import Roster
 from subnet.roles.second_opinion import SecondOpinions
@@ -53,13 +57,25 @@ class Validator:
 
     def __init__(self, world: World) -> None:
         settings = world.settings
-        store, chain, clock = world.store, world.chain, world.clock
+        store, clock = world.store, world.clock
         self.book = StandingBook(store.standings(), world.release.digest(), settings.rules)
-        self.roster = Roster(
-            chain=chain,
+        peers: dict[str, Peer] = {}
+        ledger = BurstLedger()
+        self.faults = FaultJudge(
             client=world.client,
             store=store,
             book=self.book,
+            peers=peers,
+            scoring=settings.scoring,
+            params=settings.faults,
+        )
+        self.roster = Roster(
+            chain=world.chain,
+            client=world.client,
+            store=store,
+            book=self.book,
+            peers=peers,
+            faults=self.faults,
             own_hotkey=world.signer.hotkey,
             release=world.release,
             clock=clock,
@@ -70,6 +86,8 @@ class Validator:
             store=store,
             book=self.book,
             roster=self.roster,
+            faults=self.faults,
+            ledger=ledger,
             tokenizer=world.tokenizer,
             grammars=world.grammars,
             clock=clock,
@@ -81,8 +99,26 @@ class Validator:
             dispatcher=self.dispatcher,
             store=store,
             roster=self.roster,
+            faults=self.faults,
             settings=settings.validator,
         )
+        self.joint_prober = JointProber(
+            dispatcher=self.dispatcher,
+            store=store,
+            book=self.book,
+            roster=self.roster,
+            ledger=ledger,
+            faults=self.faults,
+            clock=clock,
+            own_hotkey=world.signer.hotkey,
+            settings=settings,
+        )
+        self._is_capacity_measured = settings.capacity.is_measured
+        self._compose_judges(world, ledger)
+
+    def _compose_judges(self, world: World, ledger: BurstLedger) -> None:
+        settings = world.settings
+        store, chain, clock = world.store, world.chain, world.clock
         self.auditor = Auditor(
             chain=chain,
             referee=world.referee,
@@ -90,6 +126,7 @@ class Validator:
             canary=world.canary,
             store=store,
             book=self.book,
+            ledger=ledger,
             tokenizer=world.tokenizer,
             clock=clock,
             settings=settings,
@@ -124,6 +161,9 @@ class Validator:
                 group.create_task(supervisor.keep("probe", self.prober.run)),
                 group.create_task(supervisor.keep("audit", self.auditor.run)),
             ]
+            if self._is_capacity_measured:
+                together = supervisor.keep("joint probe", self.joint_prober.run)
+                endless.append(group.create_task(together))
             if self.second_opinions is not None:
                 asking = supervisor.keep("second opinion", self.second_opinions.run)
                 endless.append(group.create_task(asking))

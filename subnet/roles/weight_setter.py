@@ -136,7 +136,10 @@ class WeightSetter:
                 version_key=key,
                 weights=outcome.weights,
                 scores_ppm=outcome.pays,
-                is_settled=all(is_settled(score) for score in outcome.scores.values()),
+                is_settled=all(
+                    is_settled(one, outcome.scores[one.hotkey], self._settings.rules)
+                    for one in outcome.standings
+                ),
             )
             self._submissions += 1
             _log.info("weights of block %d accepted: %s", metagraph.block, _shares(outcome.weights))

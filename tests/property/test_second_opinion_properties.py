@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from subnet.core.audit import PPM, AuditParams, Traffic
 from subnet.core.bundle import EvidenceRules
+from subnet.core.capacity import CapacityParams
 from subnet.core.gate import ALARM, Hold
 from subnet.core.scoring import ScoringParams, pay_ppm, score_miner
 from subnet.core.second_opinion import (
@@ -71,7 +72,7 @@ def heard(standing, readings, number=0, *, has_second_opinion=True):
 
 
 def score_of(standing):
-    return score_miner(standing, PPM, SCORING, EVIDENCE)
+    return score_miner(standing, PPM, SCORING, EVIDENCE, CapacityParams(is_measured=False))
 
 
 def weights_set(standing, number):

@@ -24,6 +24,7 @@ MINER = MinerStatus(
     verified=38,
     state="paid",
     quality_ppm=910_000,
+    capacity_tps_milli=61_700,
     latency_ppm=1_000_000,
     availability_ppm=990_000,
     integrity_ppm=1_000_000,
@@ -59,8 +60,9 @@ def test_epochs_and_emission_count_from_the_first_accepted_weights():
 def test_the_table_shows_every_figure_that_pays():
     console = Console(file=io.StringIO(), width=200)
     console.print(status_table(REPORT, {"5Miner": "miner-1"}))
+    console.print(status_table(REPORT))
     text = console.file.getvalue()
-    for figure in ("miner-1", "40", "39", "0.910", "0.901", "0.500", "0.498", "1.2345"):
+    for figure in ("miner-1", "40", "39", "0.910", "0.901", "0.500", "0.498", "1.2345", "61.7"):
         assert figure in text, text
 
 

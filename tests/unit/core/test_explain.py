@@ -1,7 +1,9 @@
 """Each sentence names what happened: a miner must be able to act on it."""
 
 from subnet.core.audit import PPM, Traffic
+from subnet.core.capacity import CapacityParams
 from subnet.core.explain import explain
+from subnet.core.rules import RuleParams
 from subnet.core.scoring import ScoringParams, score_miner
 from subnet.core.standing import (
     Blame,
@@ -17,6 +19,7 @@ from subnet.core.verification.calibration import BUCKETS
 from subnet.core.verification.evidence import Channel, EvidenceParams
 
 EVIDENCE, STANDING, SCORING = EvidenceParams(), StandingParams(), ScoringParams()
+UNMEASURED = CapacityParams(is_measured=False)
 P0 = (1.0,) + (0.0005,) * (BUCKETS - 1)
 HONEST = (40,) + (0,) * (BUCKETS - 1)
 FOREIGN = (14,) + (0,) * (BUCKETS - 2) + (26,)
@@ -45,8 +48,10 @@ def audited(standing, counts, times):
     return standing
 
 
-def told(standing, params=SCORING):
-    return explain(standing, score_miner(standing, PPM, params, EVIDENCE), params)
+def told(standing, params=SCORING, capacity=UNMEASURED):
+    rules = RuleParams(scoring=params, capacity=capacity)
+    score = score_miner(standing, PPM, params, EVIDENCE, capacity)
+    return explain(standing, score, rules)
 
 
 def test_an_honest_miner_reads_what_it_earns():

@@ -38,7 +38,7 @@ from tests.evidence_support import (
     pending_of_answer,
     signed_answer,
 )
-from tests.validator_support import ELSEWHERE, ENVIRONMENT, STOP, HashReferee
+from tests.validator_support import ELSEWHERE, ENVIRONMENT, RELEASE, STOP, HashReferee, make_table
 
 REFEREE = HashReferee()
 
@@ -274,7 +274,12 @@ def test_a_withheld_answer_keeps_the_shape_to_itself_that_was_asked_for():
 
 
 def test_a_structure_that_the_release_does_not_verify_refutes():
-    bundle = bundle_of(audited(cheat(), REFEREE))
+    plain = RELEASE.model_copy(update={"grammar": None})
+    pending = [make_pending(n, is_honest=False, release=plain) for n in range(2)]
+    table = make_table()
+    provenance = table.provenance.model_copy(update={"release_digest": plain.digest()})
+    table = table.model_copy(update={"provenance": provenance})
+    bundle = bundle_of(audited(pending, REFEREE), release=plain, table=table)
     vote = Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
     first, *rest = bundle.answers
     asked = first.sampling.model_copy(update={"structure": vote})

@@ -1,0 +1,89 @@
+"""answers of a burst -> LEDGER <- audits: what each hotkey of a burst was verified to have given.
+
+In memory only: a burst whose validator stops before all its answers were audited proves nothing.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from subnet.core.audit import PPM
+from subnet.core.capacity import credit_ppm
+from subnet.core.cover import Cover, Pair
+from subnet.ports import Exchange
+
+
+@dataclass(slots=True, eq=False)
+class Burst:
+    """One burst, from its start to its last audit."""
+
+    number: int
+    period: int
+    """Whose secret its draws come from."""
+    cover: Cover
+    pair: Pair
+    is_retry: bool
+    group: Mapping[str, tuple[int, ...]]
+    """Hotkeys, with the blocks that each meets."""
+    window: range
+    """Microseconds of the monotonic timer: what arrives then counts."""
+    is_void: bool = False
+    """Whether the network or this machine failed in it."""
+    credits_ppm: Counter[str] = field(default_factory=Counter)
+    """Verified millionths of tokens, by hotkey."""
+    waiting: int = 0
+    """Answers that no audit has settled yet."""
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once none waits any more after the last answer."""
+    is_over: bool = False
+
+    def end(self) -> None:
+        """No more answers will come."""
+        self.is_over = True
+        self._note()
+
+    def settle(self, hotkey: str, credit_ppm: int) -> None:
+        """One answer was audited."""
+        self.waiting -= 1
+        self.credits_ppm[hotkey] += credit_ppm
+        self._note()
+
+    def _note(self) -> None:
+        if self.is_over and self.waiting == 0:
+            self.settled.set()
+
+
+class BurstLedger:
+    """Answers of bursts that wait for their audit, by request id."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, tuple[Burst, str, int]] = {}
+        self.running: Burst | None = None
+
+    def note(self, exchange: Exchange, sent_us: int, latency_ppm: int) -> None:
+        """A sound answer came, to whatever question of ours; it waits for its audit.
+
+        `sent_us` is when it was asked, by the monotonic timer. In a burst, what the burst itself
+        did not ask counts as well: it took the miner's time.
+        """
+        burst, hotkey = self.running, exchange.miner_hotkey
+        if burst is None or hotkey not in burst.group:
+            return
+        credit = credit_ppm(exchange.token_times_us, sent_us, burst.window, latency_ppm)
+        burst.waiting += 1
+        self._waiting[exchange.request.request_id] = burst, hotkey, credit
+
+    def holds(self, request_id: str) -> bool:
+        """Whether an answer belongs to a burst: it is audited as benchmarks are, whoever asked."""
+        return request_id in self._waiting
+
+    def settle(self, request_id: str, share_ppm: int, *, is_verified: bool) -> None:
+        """An answer was audited, or passed over; of others nothing happens.
+
+        Each verified one stands for the `share_ppm` of answers that are audited.
+        """
+        found = self._waiting.pop(request_id, None)
+        if found is not None:
+            burst, hotkey, credit_ppm = found
+            burst.settle(hotkey, credit_ppm * PPM // share_ppm if is_verified else 0)

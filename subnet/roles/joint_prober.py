@@ -1,0 +1,251 @@
+"""cover -> JOINT PROBER -> dispatcher: bursts that prove what hotkeys give beside each other.
+
+At instants that only the secret tells, a group of hotkeys is loaded at once: users come in a
+rising stream, each asks again as soon as it is answered, until the burst is over. What they ask is
+what the prober would have asked, a user's own prompt included. A burst in which the network or this
+machine failed proves nothing and comes again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from subnet.config import Settings
+from subnet.core.audit import PPM
+from subnet.core.book import StandingBook
+from subnet.core.capacity import BurstResult, rate_tps_milli
+from subnet.core.cover import (
+    RETRIES,
+    Cover,
+    Pair,
+    arrivals_seconds,
+    burst_seconds,
+    burst_starts_at,
+    draw_cover,
+    draw_pair,
+    group_of,
+    interval_seconds,
+    met_ppm,
+    pairs,
+    retries_max,
+    suspects_of,
+    turn_of,
+)
+from subnet.core.draws import FIRST_PERIOD, period_secret
+from subnet.core.records import Measured
+from subnet.core.scoring import is_gate_open
+from subnet.core.standing import Blame
+from subnet.ports import Clock
+from subnet.roles.bursts import Burst, BurstLedger
+from subnet.roles.dispatcher import Dispatcher
+from subnet.roles.faults import STALLS, FaultJudge
+from subnet.roles.peer import Peer
+from subnet.roles.roster import Roster
+from subnet.store import ValidatorStore
+
+IDLE_SECONDS: Final = 1.0
+RETRY_AFTER_SECONDS: Final = 0.5
+"""How long a burst's user waits after a fault."""
+LAG_STEP_SECONDS: Final = 1.0
+MICROSECONDS: Final = 1_000_000
+
+_log = logging.getLogger(__name__)
+
+
+class JointProber:
+    """Probes hotkeys together, cover by cover."""
+
+    def __init__(
+        self,
+        *,
+        dispatcher: Dispatcher,
+        store: ValidatorStore,
+        book: StandingBook,
+        roster: Roster,
+        ledger: BurstLedger,
+        faults: FaultJudge,
+        clock: Clock,
+        own_hotkey: str,
+        settings: Settings,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._store = store
+        self._book = book
+        self._roster = roster
+        self._ledger = ledger
+        self._faults = faults
+        self._clock = clock
+        self._own_hotkey = own_hotkey
+        self._settings = settings
+        self._params = settings.capacity
+        self._cover: Cover | None = None
+        self._left: list[Pair] = []
+        self._again: list[Pair] = []
+        self._retries = 0
+        """How many more bursts of this cover may be tried again."""
+
+    async def run(self) -> None:
+        """Probe for ever, from the first period on whose secret is committed."""
+        while self._store.period() < FIRST_PERIOD:  # noqa: ASYNC110 - it is a file
+            await asyncio.sleep(IDLE_SECONDS)
+        number = -1
+        async with asyncio.TaskGroup() as group:
+            while True:
+                number = await self._until_next(number)
+                burst = self._begin(number)
+                if burst is not None:
+                    await self._probe(burst)
+                    group.create_task(self._conclude(burst))
+
+    async def _until_next(self, last: int) -> int:
+        """Sleep to the start of the next burst; its number, above `last`."""
+        now = self._clock.now_ns() / 1e9
+        number = max(last + 1, int(now / interval_seconds(self._params)))
+        while True:
+            now = self._clock.now_ns() / 1e9
+            starts_at = self._starts_at(number)
+            if starts_at >= now:
+                await asyncio.sleep(starts_at - now)
+                return number
+            number += 1
+
+    def _starts_at(self, number: int) -> float:
+        longest = self._params.duration_seconds_max
+        longest += self._settings.validator.request_timeout_seconds
+        turn = turn_of(self._own_hotkey, self._roster.validators, longest, self._params)
+        return burst_starts_at(self._secret(), number, turn, longest, self._params)
+
+    def _begin(self, number: int) -> Burst | None:
+        """The burst that is now due; None if there is nobody to probe or too much to audit."""
+        present = [
+            hotkey
+            for hotkey in self._roster.peers
+            if is_gate_open(self._book.standing(hotkey), self._settings.scoring)
+        ]
+        if not present:
+            return None
+        if self._store.pending_audits_count() >= self._settings.validator.pending_audits_max:
+            _log.warning("no burst: too many answers wait for the referee")
+            return None
+        known = {hotkey: self._book.standing(hotkey).capacity for hotkey in present}
+        suspects = suspects_of(known, self._params.shortfall_tolerated_ppm)
+        unproven = {hotkey for hotkey, capacity in known.items() if not capacity.covers}
+        is_retry = bool(self._again)
+        cover, pair = self._next_pair(number, present, suspects, unproven)
+        newcomers = [hotkey for hotkey in present if hotkey not in cover.hotkeys]
+        group = group_of(cover, pair, suspects, newcomers, self._params)
+        seconds = burst_seconds(self._secret(), number, self._params)
+        start_us = self._clock.monotonic_us()
+        opens_us = start_us + round(seconds * MICROSECONDS) * self._params.ramp_ppm // PPM
+        return Burst(
+            number=number,
+            period=self._store.period(),
+            cover=cover,
+            pair=pair,
+            is_retry=is_retry,
+            group={hotkey: group[hotkey] for hotkey in present if hotkey in group},
+            window=range(opens_us, start_us + round(seconds * MICROSECONDS)),
+        )
+
+    def _next_pair(
+        self, number: int, present: list[str], suspects: Mapping[str, int], unproven: set[str]
+    ) -> tuple[Cover, Pair]:
+        cover = self._cover
+        if cover is None or not (self._left or self._again):
+            cover = draw_cover(self._secret(), number + 1, present, suspects, self._params)
+            self._cover = cover
+            self._left = pairs(len(cover.blocks))
+            self._retries = retries_max(len(cover.blocks))
+        if self._again:
+            return cover, self._again.pop()
+        pair = draw_pair(self._secret(), number, self._left, cover, unproven)
+        self._left.remove(pair)
+        return cover, pair
+
+    async def _probe(self, burst: Burst) -> None:
+        """Load the group until the burst is over and every answer came."""
+        _log.info("burst %d: %d hotkeys together", burst.number, len(burst.group))
+        peers = self._roster.peers
+        loop = asyncio.get_running_loop()
+        seconds = (burst.window.stop - self._clock.monotonic_us()) / MICROSECONDS
+        start, end = loop.time(), loop.time() + seconds
+        watcher = asyncio.create_task(self._watch_lag(burst))
+        self._ledger.running = burst
+        try:
+            async with asyncio.TaskGroup() as group:
+                for hotkey in burst.group:
+                    for arrival in self._arrivals(burst, peers[hotkey], seconds):
+                        user = self._user(burst, peers[hotkey], start + arrival, end)
+                        group.create_task(user)
+        finally:
+            watcher.cancel()
+            self._ledger.running = None
+            burst.end()
+
+    def _arrivals(self, burst: Burst, peer: Peer, seconds: float) -> list[float]:
+        users = min(peer.concurrent_requests_max, self._params.concurrency_max)
+        ramp = seconds * self._params.ramp_ppm / PPM
+        secret = period_secret(self._store.master_secret, burst.period)
+        return arrivals_seconds(secret, burst.number, peer.endpoint.hotkey, users, ramp)
+
+    async def _user(self, burst: Burst, peer: Peer, arrives_at: float, ends_at: float) -> None:
+        """One user: asks, and asks again, until the burst is over or the miner stalls."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(arrives_at - loop.time())
+        while loop.time() < ends_at:
+            outcome = await self._dispatcher.ask(peer, self._dispatcher.next_turn())
+            if outcome.blame in (Blame.NETWORK, Blame.VERIFIER):
+                burst.is_void = True
+            if outcome.exchange.fault in STALLS:
+                return
+            if outcome.blame is not None:
+                await asyncio.sleep(RETRY_AFTER_SECONDS)
+
+    async def _watch_lag(self, burst: Burst) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(LAG_STEP_SECONDS)
+            burst.is_void |= self._faults.note_lag(loop.time() - before - LAG_STEP_SECONDS)
+
+    async def _conclude(self, burst: Burst) -> None:
+        """Fold a burst into the standings, once all its answers were audited."""
+        await burst.settled.wait()
+        is_current = burst.cover is self._cover
+        if burst.is_void:
+            _log.warning("burst %d proves nothing: the fault was not the miners'", burst.number)
+            if is_current:
+                (self._again if burst.is_retry else self._left).append(burst.pair)
+            return
+        before = self._suspects(burst)
+        records = [self._measured(burst, hotkey) for hotkey in burst.group]
+        moved = [self._book.after(record) for record in records]
+        self._store.save_moves(moved, records)
+        self._book.put(moved)
+        if self._suspects(burst) - before and is_current and self._retries >= RETRIES:
+            self._retries -= RETRIES
+            self._again += [burst.pair] * RETRIES
+
+    def _measured(self, burst: Burst, hotkey: str) -> Measured:
+        beside = burst.group[hotkey]
+        share = 0 if burst.is_retry else met_ppm(burst.cover, beside)
+        return Measured(
+            at_us=self._clock.now_ns() // 1000,
+            miner_hotkey=hotkey,
+            period=burst.period,
+            result=BurstResult(
+                cover=burst.cover.number,
+                burst=burst.number,
+                beside=beside,
+                met_ppm=share,
+                rate_tps_milli=rate_tps_milli(burst.credits_ppm[hotkey], burst.window),
+            ),
+        )
+
+    def _suspects(self, burst: Burst) -> set[str]:
+        known = {hotkey: self._book.standing(hotkey).capacity for hotkey in burst.group}
+        return set(suspects_of(known, self._params.shortfall_retried_ppm))
+
+    def _secret(self) -> bytes:
+        return period_secret(self._store.master_secret, self._store.period())

@@ -1,0 +1,109 @@
+"""Engines behind hotkeys, probed together by the real rules: who proves what, burst by burst."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from subnet.core.capacity import (
+    BurstResult,
+    Capacity,
+    CapacityParams,
+    after_burst,
+    paid_tps_milli,
+)
+from subnet.core.cover import (
+    RETRIES,
+    Cover,
+    Pair,
+    draw_cover,
+    draw_pair,
+    group_of,
+    met_ppm,
+    pairs,
+    retries_max,
+    suspects_of,
+)
+
+ENGINE_TPS_MILLI = 500_000
+Sharing = Callable[[str, int], int]
+"""(hotkey, hotkeys of its engine in this burst) -> rate."""
+
+
+def equally(_: str, present: int) -> int:
+    """An engine that serves all requests alike."""
+    return ENGINE_TPS_MILLI // present
+
+
+@dataclass
+class Probed:
+    """A subnet under bursts; `engine_of` names each hotkey's engine."""
+
+    engine_of: Mapping[str, str]
+    params: CapacityParams
+    seed: int = 0
+    noise: float = 0.0
+    """Standard deviation of a rate, as a share of it."""
+    sharing: Sharing = equally
+    is_up: Callable[[str, int], bool] = lambda *_: True
+    """(hotkey, burst) -> whether it answers at all."""
+    known: dict[str, Capacity] = field(default_factory=dict)
+    bursts: int = 0
+    income: Counter[str] = field(default_factory=Counter)
+    """Sum over bursts of what was paid."""
+
+    def __post_init__(self) -> None:
+        self._dice = random.Random(self.seed)
+        self._secret = self.seed.to_bytes(32, "little")
+
+    def cover(self) -> None:
+        """One whole cover."""
+        cover = draw_cover(
+            self._secret, self.bursts + 1, self.engine_of, self._suspects(), self.params
+        )
+        left = pairs(len(cover.blocks))
+        retries = retries_max(len(cover.blocks))
+        again: list[Pair] = []
+        while left or again:
+            is_retry = bool(again)
+            pair = again.pop() if again else self._next(cover, left)
+            before = self._suspects(self.params.shortfall_retried_ppm)
+            self._burst(cover, pair, self._suspects(), is_retry=is_retry)
+            after = self._suspects(self.params.shortfall_retried_ppm)
+            if after.keys() - before.keys() and retries >= RETRIES:
+                again += [pair] * RETRIES
+                retries -= RETRIES
+
+    def _next(self, cover: Cover, left: list[Pair]) -> Pair:
+        unproven = self.engine_of.keys() - self.known.keys()
+        pair = draw_pair(self._secret, self.bursts, left, cover, unproven)
+        left.remove(pair)
+        return pair
+
+    def _suspects(self, shortfall_ppm: int | None = None) -> dict[str, int]:
+        return suspects_of(self.known, shortfall_ppm or self.params.shortfall_tolerated_ppm)
+
+    def _burst(
+        self, cover: Cover, pair: Pair, suspects: Mapping[str, int], *, is_retry: bool
+    ) -> None:
+        group = group_of(cover, pair, suspects, (), self.params)
+        present = Counter(self.engine_of[hotkey] for hotkey in group)
+        for hotkey, beside in group.items():
+            rate = self.sharing(hotkey, present[self.engine_of[hotkey]])
+            rate = round(rate * max(0.0, self._dice.gauss(1.0, self.noise)))
+            result = BurstResult(
+                cover=cover.number,
+                burst=self.bursts,
+                beside=beside,
+                met_ppm=0 if is_retry else met_ppm(cover, beside),
+                rate_tps_milli=rate if self.is_up(hotkey, self.bursts) else 0,
+            )
+            before = self.known.get(hotkey, Capacity())
+            self.known[hotkey] = after_burst(before, result, self.params)
+        self.bursts += 1
+        for hotkey, capacity in self.known.items():
+            self.income[hotkey] += paid_tps_milli(capacity, self.params)
+
+    def paid(self, *hotkeys: str) -> int:
+        """What these are paid for now."""
+        return sum(paid_tps_milli(self.known[hotkey], self.params) for hotkey in hotkeys)

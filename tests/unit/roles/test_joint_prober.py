@@ -1,0 +1,220 @@
+"""Bursts by the real roles: who is loaded together, what counts, and what is nobody's fault."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from subnet.core.capacity import paid_tps_milli, proven_tps_milli
+from subnet.core.records import RECORD, Measured
+from subnet.core.standing import Blame
+from subnet.ports import Fault
+from tests.validator_support import (
+    FakeMiner,
+    Subnet,
+    inline,
+    make_settings,
+    miner_hotkey,
+    run_virtual,
+)
+
+TOKEN_SECONDS = 0.01
+"""Of an engine with one request."""
+SHORT = {
+    "is_measured": True,
+    "bursts_per_day": 4320,
+    "duration_seconds_min": 8.0,
+    "duration_seconds_max": 9.0,
+    "concurrency_max": 4,
+}
+
+
+@pytest.fixture(autouse=True)
+def threads_run_inline(monkeypatch):
+    monkeypatch.setattr(asyncio, "to_thread", inline)
+
+
+class EngineClient:
+    """Answers take as long as the engine behind a hotkey is busy; `engine_of` tells siblings."""
+
+    def __init__(self, inner, engine_of):
+        self.inner = inner
+        self.engine_of = engine_of
+        self.running = Counter()
+        self.in_flight = Counter()
+        self.at_once = Counter()
+        self.unreachable = set()
+
+    async def handshake(self, endpoint, timeout_seconds):
+        if endpoint.hotkey in self.unreachable:
+            return Fault.UNREACHABLE
+        return await self.inner.handshake(endpoint, timeout_seconds)
+
+    async def infer(self, endpoint, request):
+        self.in_flight[endpoint.hotkey] += 1
+        try:
+            return await self._infer(endpoint, request)
+        finally:
+            self.in_flight[endpoint.hotkey] -= 1
+
+    async def _infer(self, endpoint, request):
+        hotkey = endpoint.hotkey
+        self.at_once[hotkey] = max(self.at_once[hotkey], self.in_flight[hotkey])
+        engine = self.engine_of.get(hotkey, hotkey)
+        exchange = await self.inner.infer(endpoint, request)
+        if hotkey in self.unreachable:
+            return replace(exchange, fault=Fault.UNREACHABLE, response=None, token_ids=())
+        self.running[engine] += 1
+        times = []
+        waited = 0.5
+        for _ in exchange.token_ids:
+            step = TOKEN_SECONDS * self.running[engine]
+            await asyncio.sleep(step)
+            waited += step
+            times.append(round(waited * 1e6))
+        self.running[engine] -= 1
+        return replace(exchange, token_times_us=tuple(times), total_us=times[-1] if times else 1)
+
+
+@pytest.fixture
+def live(tmp_path):
+    opened = []
+
+    def run(*behaviours, engine_of=None, before=None, **sections):
+        miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(behaviours)]
+        validator = {"epochs_max": 6, **sections.pop("validator", {})}
+        capacity = {**SHORT, **sections.pop("capacity", {})}
+        settings = make_settings(capacity=capacity, validator=validator, **sections)
+        subnet = Subnet(tmp_path / "validator.sqlite", miners, settings)
+        opened.append(subnet)
+        subnet.client.engines = EngineClient(subnet.client, engine_of or {})
+        for role in (subnet.roster, subnet.dispatcher, subnet.roles.faults):
+            role._client = subnet.client.engines
+
+        async def main():
+            async with asyncio.timeout(7200), asyncio.TaskGroup() as group:
+                side = group.create_task(before(subnet)) if before else None
+                await subnet.run()
+                if side is not None:
+                    side.cancel()
+
+        run_virtual(main())
+        return subnet
+
+    yield run
+    for subnet in opened:
+        subnet.store.close()
+
+
+def standing(subnet, number):
+    return subnet.book.standing(miner_hotkey(number))
+
+
+def proven(subnet, number):
+    return proven_tps_milli(standing(subnet, number).capacity)
+
+
+def measured(subnet):
+    lines = subnet.store.open_records().lines
+    return [one for one in map(RECORD.validate_json, lines) if isinstance(one, Measured)]
+
+
+def test_honest_miners_prove_what_their_engines_give(live):
+    subnet = live("honest", "honest")
+    for number in (0, 1):
+        assert proven(subnet, number) == pytest.approx(1000 / TOKEN_SECONDS, rel=0.1)
+    assert set(subnet.shares()) == {miner_hotkey(0), miner_hotkey(1)}
+    assert min(subnet.shares().values()) > 0.45
+
+
+@pytest.mark.parametrize("siblings", [2, 3])
+def test_hotkeys_on_one_engine_are_paid_once(live, siblings):
+    engine_of = {miner_hotkey(number): "shared" for number in range(siblings)}
+    subnet = live(*["honest"] * (siblings + 1), engine_of=engine_of, validator={"epochs_max": 6})
+    shares = subnet.shares()
+    together = sum(shares[miner_hotkey(number)] for number in range(siblings))
+    assert together / shares[miner_hotkey(siblings)] < 1.1
+
+
+def test_only_verified_answers_prove_anything(live):
+    subnet = live("honest", "foreign seed")
+    assert proven(subnet, 0) > 0
+    assert proven(subnet, 1) == 0 or standing(subnet, 1).closure is not None
+    assert set(subnet.shares()) == {miner_hotkey(0)}
+
+
+def test_a_burst_loads_all_at_once_up_to_its_limit_and_no_more(live):
+    subnet = live("honest", "honest")
+    at_once = subnet.client.engines.at_once
+    limit = SHORT["concurrency_max"] + subnet.settings.validator.requests_in_flight_per_miner_max
+    assert all(4 <= at_once[miner_hotkey(number)] <= limit for number in (0, 1))
+
+
+def test_who_was_in_no_burst_yet_earns_the_audition_alone(live):
+    subnet = live("honest", "honest", capacity={"bursts_per_day": 1})
+    capacity = standing(subnet, 0).capacity
+    params = subnet.settings.capacity
+    assert paid_tps_milli(capacity, params) == params.audition_tps_milli
+    assert min(subnet.shares().values()) > 0.45
+
+
+def test_a_burst_in_which_the_network_failed_proves_nothing(live):
+    async def cut(subnet):
+        await asyncio.sleep(45)
+        subnet.client.engines.unreachable.update(miner_hotkey(number) for number in range(4))
+        await asyncio.sleep(15)
+        subnet.client.engines.unreachable.clear()
+        await asyncio.sleep(10_000)
+
+    subnet = live(*["honest"] * 4, before=cut, validator={"epochs_max": 5})
+    for number in range(4):
+        found = standing(subnet, number)
+        assert found.blames.get(Blame.NETWORK, 0) > 3
+        assert Blame.MINER not in found.blames
+        assert proven(subnet, number) == pytest.approx(1000 / TOKEN_SECONDS, rel=0.1)
+
+
+def test_one_miner_out_of_reach_is_to_blame_itself(live):
+    async def cut(subnet):
+        await asyncio.sleep(45)
+        subnet.client.engines.unreachable.add(miner_hotkey(0))
+        await asyncio.sleep(10_000)
+
+    subnet = live(*["honest"] * 4, before=cut, validator={"epochs_max": 5})
+    assert standing(subnet, 0).blames[Blame.MINER] > 3
+    assert Blame.NETWORK not in standing(subnet, 0).blames
+    shares = subnet.shares()
+    assert shares.get(miner_hotkey(0), 0) < shares[miner_hotkey(1)] / 2
+
+
+def test_a_refusal_of_more_than_was_declared_is_free(live):
+    async def fill(subnet):
+        infer = subnet.client.engines.infer
+
+        async def infer_if_free(endpoint, request):
+            if subnet.client.engines.in_flight[endpoint.hotkey] >= 8:
+                exchange = await infer(endpoint, request)
+                return replace(
+                    exchange, fault=Fault.REFUSED, rejection_reason="CAPACITY_FULL", response=None
+                )
+            return await infer(endpoint, request)
+
+        subnet.client.engines.infer = infer_if_free
+        await asyncio.sleep(10_000)
+
+    subnet = live("honest", before=fill, capacity={"concurrency_max": 8})
+    assert Blame.BACK_PRESSURE not in standing(subnet, 0).blames
+
+
+def test_a_busy_loop_of_ours_is_held_against_nobody(live):
+    async def stall(subnet):
+        await asyncio.sleep(45)
+        subnet.client.engines.unreachable.add(miner_hotkey(0))
+        while True:
+            subnet.roles.faults.note_lag(5.0)
+            await asyncio.sleep(1)
+
+    subnet = live(*["honest"] * 4, before=stall, validator={"epochs_max": 5})
+    assert standing(subnet, 0).blames[Blame.VERIFIER] > 3
+    assert Blame.MINER not in standing(subnet, 0).blames
