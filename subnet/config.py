@@ -8,6 +8,7 @@ impossible value is a `ConfigError` of one line, never a traceback.
 import os
 import tomllib
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -195,7 +196,7 @@ class Settings(Section):
     faults: FaultParams = FaultParams()
     reputation: ReputationParams = ReputationParams()
 
-    @property
+    @cached_property
     def rules(self) -> RuleParams:
         """What scores depend on."""
         return RuleParams(**{name: getattr(self, name) for name in RULE_SECTIONS})

@@ -201,18 +201,24 @@ def integrity_factor(log_evidence: float, evidence: EvidenceParams) -> float:
     return 1.0 - min(max((log_evidence - warned) / (alarmed - warned), 0.0), 1.0)
 
 
-def latency_factor(token_times_us: Sequence[int], total_us: int, bars: LatencyBars) -> float:
+def gap_us_max(token_times_us: Sequence[int]) -> int:
+    """The longest silence inside a stream; arrival times in order."""
+    return max((after - before for before, after in itertools.pairwise(token_times_us)), default=0)
+
+
+def latency_factor(
+    first_token_us: int, gap_us: int, total_us: int, tokens: int, bars: LatencyBars
+) -> float:
     """How one answer's times compare with the bars, in (0, 1]: the worst of three decides.
 
-    `token_times_us` are arrival times since the request was sent, at least one, in order.
+    Times since the request was sent, at the measuring end; `gap_us` is `gap_us_max`.
     """
-    assert token_times_us, "an answer without tokens is no answer"
+    assert tokens > 0, "an answer without tokens is no answer"
 
-    gaps = [after - before for before, after in itertools.pairwise(token_times_us)]
-    total_bar = bars.first_token_seconds_max + bars.token_seconds_max * len(token_times_us)
+    total_bar = bars.first_token_seconds_max + bars.token_seconds_max * tokens
     return min(
-        _under_bar(token_times_us[0], bars.first_token_seconds_max),
-        _under_bar(max(gaps, default=0), bars.token_gap_seconds_max),
+        _under_bar(first_token_us, bars.first_token_seconds_max),
+        _under_bar(gap_us, bars.token_gap_seconds_max),
         _under_bar(total_us, total_bar),
     )
 

@@ -6,7 +6,6 @@ that task's limit of tokens, so that neither rhythm nor length tells them apart;
 as long as no user can ask for one. Each miner gets tasks of its own.
 """
 
-import itertools
 import logging
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from typing import Any
 from protocol.inference import InferenceRequest, InferenceResponse
 from protocol.release import Release
 from subnet.config import Settings
-from subnet.core.audit import PPM, Traffic
+from subnet.core.audit import Traffic
 from subnet.core.audited import PendingAudit, SignedAnswer
 from subnet.core.book import StandingBook
 from subnet.core.draws import draw_sampling, draw_task, period_secret, request_id, request_nonce
@@ -23,7 +22,7 @@ from subnet.core.earnings import scores_of
 from subnet.core.faults import is_over_asked
 from subnet.core.history import UserPrompt
 from subnet.core.records import Answered, Faulted, Violated, prompt_digest
-from subnet.core.scoring import has_passed_probation, latency_factor
+from subnet.core.scoring import gap_us_max, has_passed_probation
 from subnet.core.standing import Blame, blame_of_refusal
 from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
@@ -218,9 +217,6 @@ class Dispatcher:
             )
             self._forget_prompt(dispatch, exchange.miner_hotkey)
             return Blame.MINER
-        bars = self._settings.scoring.bars_of(self._release_digest)
-        speed = latency_factor(exchange.token_times_us, exchange.total_us, bars)
-        latency_ppm = round(speed * PPM)
         pending = self._pending(dispatch, exchange, response)
         prompt = dispatch.prompt
         if prompt is not None:
@@ -236,12 +232,11 @@ class Dispatcher:
             response=response,
             signature=exchange.response_signature or "",
             first_token_us=times[0],
-            gap_us_max=max((b - a for a, b in itertools.pairwise(times)), default=0),
+            gap_us_max=gap_us_max(times),
             total_us=exchange.total_us,
-            latency_ppm=latency_ppm,
         )
         self._save(answered, pending, prompt)
-        self._ledger.note(exchange, sent_us, latency_ppm)
+        self._ledger.note(exchange, sent_us, answered.latency_ppm(self._settings.rules))
         return None
 
     def _save(

@@ -9,6 +9,7 @@ from subnet.core.capacity import CapacityParams
 from subnet.core.gate import GateClosure
 from subnet.core.scoring import (
     ScoringParams,
+    gap_us_max,
     integrity_factor,
     latency_factor,
     release_quality_ppm,
@@ -74,6 +75,11 @@ def lived(history, standing=None):
         else:
             standing = audited(standing, grade=value)
     return standing
+
+
+def latency_of(token_times_us, total_us, bars=None):
+    first, gap = token_times_us[0], gap_us_max(token_times_us)
+    return latency_factor(first, gap, total_us, len(token_times_us), bars or SCORING)
 
 
 @given(st.lists(factors, max_size=50), st.integers(0, PPM))
@@ -279,15 +285,15 @@ def test_a_doubtful_answer_is_not_verified_and_teaches_nothing_about_quality():
 @given(times, st.integers(0, 10**9))
 def test_slower_never_pays_more(token_times, delay):
     total = token_times[-1]
-    fast = latency_factor(token_times, total, SCORING)
-    later = latency_factor([time + delay for time in token_times], total + delay, SCORING)
+    fast = latency_of(token_times, total)
+    later = latency_of([time + delay for time in token_times], total + delay)
     assert 0 < later <= fast <= 1
 
 
 @given(st.integers(1, 200))
 def test_faster_than_the_bar_earns_nothing_more(tokens):
     token_times = [number * 10_000 for number in range(1, tokens + 1)]
-    assert latency_factor(token_times, token_times[-1], SCORING) == 1.0
+    assert latency_of(token_times, token_times[-1]) == 1.0
 
 
 @given(st.floats(-5, 25), st.floats(-5, 25))
