@@ -28,6 +28,7 @@ class Arithmetic:
     """Tier 1: one step on numbers up to 9. Tier 2: one step on numbers up to 99, and products."""
 
     name = "arithmetic"
+    version = "1"
     tiers = (1, 2)
 
     def generate(self, draws: Draws, tier: int) -> Task:

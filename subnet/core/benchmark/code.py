@@ -34,6 +34,7 @@ class Code:
     """Tier 1: one operation. Tier 2: a loop over a short list, by a comprehension."""
 
     name = "code"
+    version = "1"
     tiers = (1, 2)
 
     def generate(self, draws: Draws, tier: int) -> Task:

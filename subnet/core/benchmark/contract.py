@@ -34,6 +34,7 @@ class Contract:
     """Tier 1: three facts, one wording of the deal. Tier 2: five, with distracting clauses."""
 
     name = "contract"
+    version = "1"
     tiers = (1, 2)
 
     def generate(self, draws: Draws, tier: int) -> Task:

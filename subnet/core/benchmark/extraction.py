@@ -27,6 +27,7 @@ class Extraction:
     """Tier 1: three fields from one sentence. Tier 2: four fields, with a second person beside."""
 
     name = "extraction"
+    version = "1"
     tiers = (1, 2)
 
     def generate(self, draws: Draws, tier: int) -> Task:

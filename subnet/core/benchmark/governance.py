@@ -28,6 +28,7 @@ class Governance:
     """Tier 1: three facts, outcome stated. Tier 2: five facts, outcome to be worked out."""
 
     name = "governance"
+    version = "1"
     tiers = (1, 2)
 
     def generate(self, draws: Draws, tier: int) -> Task:

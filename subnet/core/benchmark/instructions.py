@@ -17,6 +17,7 @@ class Instructions:
     """Tier 1: first word, required word, last mark. Tier 2: a number of sentences as well."""
 
     name = "instructions"
+    version = "1"
     tiers = (1, 2)
 
     def generate(self, draws: Draws, tier: int) -> Task:

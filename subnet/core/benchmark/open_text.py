@@ -33,6 +33,7 @@ class OpenText:
     """Tier 1: three to five sentences. Tier 2: eight to fourteen."""
 
     name = "open"
+    version = "1"
     tiers = (1, 2)
 
     def generate(self, draws: Draws, tier: int) -> Task:

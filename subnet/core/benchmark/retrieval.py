@@ -31,6 +31,7 @@ class Retrieval:
     """Tier 1: one fact beside another place and free text. Tier 2: one among twelve alike."""
 
     name = "retrieval"
+    version = "1"
     tiers = (1, 2)
 
     def generate(self, draws: Draws, tier: int) -> Task:

@@ -23,6 +23,7 @@ class Transaction:
     """Tier 1: four facts to read off. Tier 2: six, one of them a sum, with longer addresses."""
 
     name = "transaction"
+    version = "1"
     tiers = (1, 2)
 
     def generate(self, draws: Draws, tier: int) -> Task:
