@@ -7,7 +7,8 @@ import pytest
 
 from subnet.config import ConfigError, load_settings
 from subnet.core.benchmark import FAMILIES, generate_task, grade, unregister, versions
-from subnet.core.draws import draw_task
+from subnet.core.draws import DrawParams, draw_task
+from subnet.core.rules import RuleParams
 from subnet.edge.family_plugins import GROUP, load_families
 from tests.documented_family import Roman
 
@@ -33,6 +34,15 @@ def test_a_plug_in_is_asked_and_graded_like_our_own():
     settings = load_settings(overrides={"draws.families": ["roman"]}, environ={})
     assert draw_task(bytes(32), 0, settings.draws).family == "roman"
     assert versions(("roman", "open")) == (("roman", "2026.1"), ("open", "1"))
+
+
+def test_another_version_of_a_drawn_family_is_another_set_of_rules(monkeypatch):
+    load_families([point()])
+    asked = RuleParams(draws=DrawParams(families=("roman",)))
+    before, ours = asked.digest(), RuleParams().digest()
+    monkeypatch.setattr(type(FAMILIES["roman"]), "version", "2026.2")
+    assert asked.digest() != before
+    assert RuleParams().digest() == ours
 
 
 def test_without_its_package_a_plug_ins_name_is_unknown():
