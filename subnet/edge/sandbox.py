@@ -125,7 +125,7 @@ def _arguments() -> list[str]:
         if Path(folder).is_dir():
             arguments += ["--size", "4096", "--tmpfs", folder, "--remount-ro", folder]
     arguments += ["--ro-bind", str(HARNESS), "/harness.py", "--dev-bind", "/dev/null", "/dev/null"]
-    arguments += ["--size", str(limits.FILE_BYTES_MAX), "--tmpfs", SCRATCH]
+    arguments += ["--size", str(limits.SCRATCH_BYTES_MAX), "--tmpfs", SCRATCH]
     return [*arguments, "--remount-ro", "/", "--chdir", SCRATCH]
 
 
@@ -141,7 +141,6 @@ def _job(program: Program) -> bytes:
         "cpu_seconds": limits.CPU_SECONDS_MAX,
         "call_seconds": limits.CALL_SECONDS_MAX,
         "memory_bytes": limits.MEMORY_BYTES_MAX,
-        "file_bytes": limits.FILE_BYTES_MAX,
     }
     return json.dumps(job).encode() + b"\n"
 

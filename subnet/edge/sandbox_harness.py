@@ -29,7 +29,6 @@ def limit(job: dict[str, Any]) -> None:
     for what, most in (
         (resource.RLIMIT_CPU, job["cpu_seconds"]),
         (resource.RLIMIT_AS, job["memory_bytes"]),
-        (resource.RLIMIT_FSIZE, job["file_bytes"]),
         (resource.RLIMIT_NOFILE, 16),
         (resource.RLIMIT_CORE, 0),
     ):

@@ -10,6 +10,7 @@ from subnet.core.benchmark import (
     ANSWER_CHARACTERS_MAX,
     FAMILIES,
     GRADED_FAMILIES,
+    Fact,
     Outcome,
     Task,
     generate_task,
@@ -254,6 +255,13 @@ def test_constraints_lost_one_by_one_cost_an_instruction_each_time(task):
         less = grade(task, "\n".join(lines))
         assert less < score
         score = less
+
+
+@given(tasks("instructions", tiers=HARD))
+def test_the_topic_alone_meets_no_prohibition(task):
+    word = task.value("word")
+    met = 1 + (Fact("initial", f"0 {word[0]}") in task.facts)
+    assert grade(task, word) == met / len(task.facts)
 
 
 @given(tasks("arithmetic", "retrieval", tiers=HARD), st.data())

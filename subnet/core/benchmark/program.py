@@ -15,7 +15,8 @@ CALL_SECONDS_MAX: Final = 0.5
 MEMORY_BYTES_MAX: Final = 256 * 2**20
 OUTPUT_BYTES_MAX: Final = 64 * 2**10
 """Of all results together; more is cut off there."""
-FILE_BYTES_MAX: Final = 2**20
+SCRATCH_BYTES_MAX: Final = 2**20
+"""Of all files together."""
 SOURCE_CHARACTERS_MAX: Final = 16_000
 
 
