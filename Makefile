@@ -46,6 +46,7 @@ release: $(READY) ## train the tiny release, calibrate it, play every attack, re
 	@$(BIN)/python scripts/train_tiny.py
 	@$(BIN)/assay calibrate
 	@$(BIN)/assay lab verify
+	@$(BIN)/assay lab card
 	@$(BIN)/python scripts/bench_miner.py
 	@$(BIN)/python scripts/bench_chain.py
 	@$(BIN)/python scripts/bench_referee.py

@@ -10,7 +10,7 @@ if ! "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14
     exit 2
 fi
 
-say 1/4 "virtual environment in $VENV"
+say 1/5 "virtual environment in $VENV"
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
 
 install() {
@@ -20,7 +20,7 @@ install() {
 
 # --no-deps: the lock is complete, and resolving it would pull CUDA builds of torchvision and
 # torchaudio that break transformers beside a CPU torch.
-say 2/4 "packages from requirements/$LOCK.lock.txt (a few minutes the first time)"
+say 2/5 "packages from requirements/$LOCK.lock.txt (a few minutes the first time)"
 if [ "$LOCK" = cpu ]; then
     torch=$(grep '^torch==' requirements/cpu.lock.txt)
     install "$torch" 2>/dev/null || install --index-url https://download.pytorch.org/whl/cpu "$torch"
@@ -28,9 +28,20 @@ fi
 install --progress-bar on -r "requirements/$LOCK.lock.txt" -r requirements/dev.lock.txt \
     | { grep -E '^(Collecting|Downloading|  Downloading|Installing)' | cut -c1-100 || [ $? = 1 ]; }
 
-say 3/4 "the assay command"
+say 3/5 "the assay command"
 install -q --no-build-isolation -e .
 
-say 4/4 "bytecode (halves every later start of an engine)"
+say 4/5 "bytecode (halves every later start of an engine)"
 # Some packages ship files for other Python versions, which do not compile: not a failure of ours.
 "$VENV/bin/python" -m compileall -q -j "$(nproc)" "$VENV"/lib/python3.*/site-packages >/dev/null 2>&1 || true
+
+say 5/5 "bubblewrap, which shuts in answers that are code"
+if ! command -v bwrap >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    install_bubblewrap() { apt-get install -y --no-install-recommends bubblewrap >/dev/null; }
+    install_bubblewrap || { apt-get update >/dev/null && install_bubblewrap; } || true
+fi
+if command -v bwrap >/dev/null; then
+    echo "found $(bwrap --version)"
+else
+    echo "bubblewrap is missing: only validators that grade code need it (sudo apt-get install bubblewrap)"
+fi

@@ -13,6 +13,7 @@ from protocol.handshake import MinerCard
 from protocol.inference import Environment, FinishReason, InferenceRequest, InferenceResponse
 from protocol.release import Release
 from protocol.structure import Structure
+from subnet.core.benchmark.program import Outcome, Program
 from subnet.core.second_opinion import SecondScores
 from subnet.core.verification.claim import Claim, ClaimScore
 
@@ -191,6 +192,18 @@ class SamplingReferee(Referee, Protocol):
 
     def continued(self, claims: Sequence[Claim], tokens: int) -> list[Claim]:
         """The claims with `tokens` more tokens as an honest sampler emits them, past any stop."""
+        ...
+
+
+class SandboxError(Exception):
+    """The sandbox itself failed, whatever was to run in it; the message says how."""
+
+
+class Sandbox(Protocol):
+    """Runs untrusted code where it can reach nothing."""
+
+    def run(self, program: Program) -> Outcome:
+        """What the calls returned. Blocking, for seconds at most. Raises SandboxError."""
         ...
 
 

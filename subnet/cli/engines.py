@@ -3,13 +3,13 @@
 from typing import Final
 
 from subnet.config import Settings
-from subnet.core.benchmark import generate_task
+from subnet.core.benchmark import generate_task, is_executed
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim
 from subnet.edge.referees import RefereeKind, RefereePlan, load_referee
 from subnet.edge.release_files import ReleaseFiles
 from subnet.edge.second_engine import ChildSecondEngine
-from subnet.ports import Grammars, SamplingReferee, SecondEngine, Tokenizer
+from subnet.ports import Grammars, SamplingReferee, Sandbox, SecondEngine, Tokenizer
 
 CANARY_ANSWERS: Final = 4
 
@@ -43,6 +43,19 @@ def load_grammars(files: ReleaseFiles) -> Grammars | None:
     from subnet.edge.grammar import release_grammars
 
     return release_grammars(files.release, files.folder)
+
+
+def load_sandbox(settings: Settings) -> Sandbox | None:
+    """What executes answers, where [draws] asks for code. Raises ConfigError if it does not work.
+
+    Nothing is ever executed without it.
+    """
+    draws = settings.draws
+    if not any(is_executed(family, draws.tier) for family in draws.families):
+        return None
+    from subnet.edge.sandbox import BubblewrapSandbox
+
+    return BubblewrapSandbox()
 
 
 def canary_questions(tokenizer: Tokenizer) -> list[Claim]:

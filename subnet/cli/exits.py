@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NoReturn
 
 from subnet.config import ConfigError
+from subnet.edge.family_plugins import load_families
 from subnet.ports import ChainError, DeregisteredError, EngineError
 
 EXIT_USAGE: Final = 2
@@ -21,9 +22,11 @@ MENDABLE: Final = (UsageError, ConfigError, ChainError, DeregisteredError, Engin
 def run_process(main: Callable[[], None]) -> None:
     """Run a process's main function; what the user can mend becomes one line and exit code 2.
 
-    Anything else is our own defect: it crashes with its traceback and exit code 1.
+    Installed benchmark families are known to all that it does. Anything else is our own defect: it
+    crashes with its traceback and exit code 1.
     """
     try:
+        load_families()
         main()
     except MENDABLE as error:
         exit_with(error)

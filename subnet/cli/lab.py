@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from subnet.cli.exits import UsageError
+from subnet.cli.lab_card import card
 from subnet.cli.lab_verify import verify
 from subnet.cli.miner_options import (
     ConfigOption,
@@ -30,13 +31,17 @@ from subnet.ports import ClosableEngine
 if TYPE_CHECKING:
     from subnet.edge.release_files import ReleaseFiles
 
-app = typer.Typer(help="Cheating miners, to test the verifier with.", no_args_is_help=True)
+app = typer.Typer(help="Cheating miners, and what a release can do.", no_args_is_help=True)
 app.command()(verify)
+app.command()(card)
 
 
 @app.callback()
 def lab() -> None:
-    """Cheating miners, to test the verifier with. Never point them at a public network."""
+    """Cheating miners to test the verifier with, and what a release can do.
+
+    Never point the miners at a public network.
+    """
 
 
 @app.command()

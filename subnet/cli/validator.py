@@ -19,6 +19,7 @@ from protocol.release import Release
 from subnet.cli.engines import (
     canary_questions,
     load_grammars,
+    load_sandbox,
     make_referee,
     make_second_engine,
 )
@@ -42,7 +43,7 @@ from subnet.edge.telemetry import set_up_logging
 from subnet.edge.validator_server import ValidatorPages, serve_validator
 from subnet.edge.validator_store import SqliteValidatorStore
 from subnet.edge.wallets import load_wallet
-from subnet.ports import Chain, ChainError, SamplingReferee, Tokenizer
+from subnet.ports import Chain, ChainError, SamplingReferee, Sandbox, Tokenizer
 from subnet.roles.auditor import Auditor, RefereeUnsoundError
 from subnet.roles.supervisor import Supervisor
 from subnet.roles.validator import Validator, World
@@ -64,6 +65,7 @@ def run_validator(
     ChainError for what the operator can mend; anything else is our own defect.
     """
     set_up_logging(settings.validator.log_level)
+    sandbox = load_sandbox(settings)
     chosen = settings.release
     wallet = load_wallet(
         settings.chain.wallet_path, settings.chain.wallet_name, settings.chain.wallet_hotkey
@@ -97,7 +99,7 @@ def run_validator(
         )
         store.add_prompts(prompts, has_consent=has_consent)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings, wallet, files, table, tokenizer, store, bound))
+            runner.run(_run(settings, wallet, files, table, tokenizer, store, bound, sandbox))
     finally:
         store.close()
 
@@ -180,6 +182,7 @@ async def _run(
     tokenizer: Tokenizer,
     store: SqliteValidatorStore,
     bound: socket.socket,
+    sandbox: Sandbox | None,
 ) -> None:
     signer, clock = HotkeySigner(wallet.hotkey), SystemClock()
     chain = await BittensorChain.connect(settings.chain, wallet)
@@ -204,6 +207,7 @@ async def _run(
                 table=table,
                 canary=canary_of(referee.continued(canary_questions(tokenizer), CANARY_TOKENS)),
                 settings=settings,
+                sandbox=sandbox,
             )
         )
         await _assert_sound(validator.auditor)

@@ -4,12 +4,14 @@ Validators of a subnet share the rules; the digest goes into the weights' versio
 anchor and every epoch's statement, so that a replay knows which rules to apply.
 """
 
+import hashlib
 from typing import Final
 
+import rfc8785
 from pydantic import BaseModel, ConfigDict
 
 from subnet.core.audit import AuditParams
-from subnet.core.bundle import canonical_digest
+from subnet.core.benchmark import versions
 from subnet.core.capacity import CapacityParams
 from subnet.core.draws import DrawParams
 from subnet.core.faults import FaultParams
@@ -34,8 +36,13 @@ class RuleParams(BaseModel):
     reputation: ReputationParams = ReputationParams()
 
     def digest(self) -> str:
-        """SHA-256 of the parameters as canonical JSON (RFC 8785), lower-case hex."""
-        return canonical_digest(self)
+        """SHA-256 of the parameters as canonical JSON (RFC 8785), lower-case hex.
+
+        With them go the versions of the drawn families: a replay needs the same plug-ins.
+        """
+        families = dict(versions(self.draws.families))
+        body = {**self.model_dump(mode="json"), "families": families}
+        return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
 
 
 RULE_SECTIONS: Final = tuple(RuleParams.model_fields)

@@ -43,6 +43,8 @@ STRUCTURES: Final = tuple(
     )
 )
 """What free text is forced into, against the model's inclination: there its logits are flattest."""
+EASY_TIER_MAX, HARD_TIERS_CONTEXT_TOKENS = 2, 8192
+"""Harder tiers are asked only of models with room for most of them."""
 SHORT_ANSWER_TOKENS: Final = 8
 LONG_ANSWER_TOKENS: Final = 24
 DRAWN_BAND: Final = (1000, 950)
@@ -135,13 +137,13 @@ def _prompt(
     if draw < RANDOM_PERCENT + LONG_PERCENT:
         text = ""
         while len(ids := tokenizer.render(text)) < min(room, 4096):
-            text += _task(str(dice.choice(names)), dice).prompt + "\n"
+            text += _task(release, str(dice.choice(names)), dice).prompt + "\n"
         return ids[:room], LONG_ANSWER_TOKENS, None
     is_structured = int(dice.integers(100)) < STRUCTURED_PERCENT and release.grammar is not None
     if is_structured:
         return _structured(release, tokenizer, dice)
     is_open = draw < RANDOM_PERCENT + LONG_PERCENT + OPEN_PERCENT
-    task = _task("open" if is_open else str(dice.choice(names)), dice)
+    task = _task(release, "open" if is_open else str(dice.choice(names)), dice)
     cut = int(dice.integers(1, SHORT_ANSWER_TOKENS + 1))
     is_short = int(dice.integers(100)) < SHORT_PERCENT
     return tokenizer.render(task.prompt)[:room], cut if is_short else task.max_tokens, None
@@ -152,13 +154,15 @@ def _structured(
 ) -> tuple[tuple[int, ...], int, Structure | None]:
     """A task for JSON with its own schema, or free text forced into another shape."""
     is_natural = bool(dice.integers(2))
-    task = _task("extraction" if is_natural else "open", dice)
+    task = _task(release, "extraction" if is_natural else "open", dice)
     forced = STRUCTURES[int(dice.integers(len(STRUCTURES)))]
     room = release.context_tokens_max - LONG_ANSWER_TOKENS
     prompt = tokenizer.render(task.prompt)[:room]
     return prompt, task.max_tokens, task.structure if is_natural else forced
 
 
-def _task(family: str, dice: np.random.Generator) -> Task:
-    tier = int(dice.choice(FAMILIES[family].tiers))
+def _task(release: Release, family: str, dice: np.random.Generator) -> Task:
+    tiers = FAMILIES[family].tiers
+    is_roomy = release.context_tokens_max >= HARD_TIERS_CONTEXT_TOKENS
+    tier = int(dice.choice(tiers if is_roomy else [t for t in tiers if t <= EASY_TIER_MAX]))
     return generate_task(family, dice.bytes(16), tier)

@@ -21,7 +21,7 @@ from subnet.core.audit import (
     readings,
 )
 from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
-from subnet.core.benchmark import grade
+from subnet.core.benchmark import Outcome, Task, grade, program_of
 from subnet.core.book import StandingBook
 from subnet.core.canary import Canary
 from subnet.core.draws import draw_task, period_secret
@@ -32,7 +32,7 @@ from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.evidence import Channel, Readings
 from subnet.core.verification.verdict import step
-from subnet.ports import Chain, Clock, Referee, Tokenizer
+from subnet.ports import Chain, Clock, Referee, Sandbox, SandboxError, Tokenizer
 from subnet.roles.bursts import BurstLedger
 from subnet.roles.evidence import DrawnAnswer, draw_of, kept_answer
 from subnet.store import ValidatorStore
@@ -75,7 +75,9 @@ class Auditor:
         tokenizer: Tokenizer,
         clock: Clock,
         settings: Settings,
+        sandbox: Sandbox | None = None,
     ) -> None:
+        """`sandbox` may be None only where `settings.draws` asks for nothing to be executed."""
         self._chain = chain
         self._referee = referee
         self._table = table
@@ -87,6 +89,7 @@ class Auditor:
         self._clock = clock
         self._settings = settings
         self._rules = settings.rules
+        self._sandbox = sandbox
         self._audits_until_canary = 0
         self._block_hashes: dict[int, bytes] = {}
 
@@ -107,7 +110,8 @@ class Auditor:
         drawn, passed_over = await self._draw(waiting)
         if drawn or passed_over:
             scores = await self._score([one.pending.claim for one in drawn])
-            self._settle(drawn, scores, passed_over)
+            grades = [await self._grade(one.pending) for one in drawn]
+            self._settle(drawn, scores, grades, passed_over)
             self._audits_until_canary -= len(drawn)
         return len(drawn) + len(passed_over)
 
@@ -173,13 +177,14 @@ class Auditor:
         self,
         drawn: Sequence[DrawnAnswer],
         scores: Sequence[ClaimScore],
+        grades: Sequence[tuple[str, float | None]],
         passed_over: Sequence[DrawnAnswer],
     ) -> None:
         """Fold the batch into the standings, in one step and one transaction."""
         now_us = self._clock.now_ns() // 1000
         batch = _Batch(records=[_pass(one, now_us) for one in passed_over])
-        for one, score in zip(drawn, scores, strict=True):
-            self._fold(one, score, now_us, batch)
+        for one, score, graded in zip(drawn, scores, grades, strict=True):
+            self._fold(one, score, graded, now_us, batch)
         done = [one.pending.request_id for one in (*drawn, *passed_over)]
         changed = list(batch.changed.values())
         self._store.save_audits(changed, done, batch.audits, batch.records, batch.kept)
@@ -191,12 +196,19 @@ class Auditor:
         if batch.is_raised:
             self._audits_until_canary = 0
 
-    def _fold(self, one: DrawnAnswer, score: ClaimScore, now_us: int, batch: "_Batch") -> None:
+    def _fold(
+        self,
+        one: DrawnAnswer,
+        score: ClaimScore,
+        graded: tuple[str, float | None],
+        now_us: int,
+        batch: "_Batch",
+    ) -> None:
         pending = one.pending
         hotkey = pending.miner_hotkey
         before = batch.changed.get(hotkey) or self._book.standing(hotkey)
         found = self._readings(pending, score)
-        family, quality = self._grade(pending)
+        family, quality = graded
         record = Audited(
             at_us=now_us,
             miner_hotkey=hotkey,
@@ -240,10 +252,11 @@ class Auditor:
             return None
         return readings(pending.claim, score, self._table, pending.traffic)
 
-    def _grade(self, pending: PendingAudit) -> tuple[str, float | None]:
+    async def _grade(self, pending: PendingAudit) -> tuple[str, float | None]:
         """(family, grade): the task is derived again from the secret, and must be the one asked.
 
-        It is another one if the [draws] section changed between question and answer.
+        It is another one if the [draws] section changed between question and answer. There is no
+        grade where our own sandbox fails.
         """
         if pending.traffic is not Traffic.BENCHMARK:
             return "", None
@@ -252,7 +265,19 @@ class Auditor:
         if self._tokenizer.render(task.prompt) != pending.claim.prompt_token_ids:
             return "", None
         text = self._tokenizer.detokenize(pending.claim.output_token_ids)
-        return task.family, grade(task, text)
+        try:
+            return task.family, grade(task, text, await self._outcome(task, text))
+        except SandboxError as error:
+            _log.warning("an answer to %s stays without a grade: %s", task.family, error)
+            return task.family, None
+
+    async def _outcome(self, task: Task, answer: str) -> Outcome | None:
+        """What came of the answer's program, if it has one. Raises SandboxError."""
+        program = program_of(task, answer)
+        if program is None:
+            return None
+        assert self._sandbox is not None, "a validator without a sandbox draws no such task"
+        return await asyncio.to_thread(self._sandbox.run, program)
 
 
 def _pass(one: DrawnAnswer, now_us: int) -> PassedOver:

@@ -14,6 +14,7 @@ from subnet.ports import (
     Grammars,
     MinerClient,
     Referee,
+    Sandbox,
     SecondEngine,
     Signer,
     Tokenizer,
@@ -50,6 +51,8 @@ class World:
     table: CalibrationTable
     canary: Canary
     settings: Settings
+    sandbox: Sandbox | None = None
+    """None where `draws` asks for nothing whose answers are executed."""
 
 
 class Validator:
@@ -130,6 +133,7 @@ class Validator:
             tokenizer=world.tokenizer,
             clock=clock,
             settings=settings,
+            sandbox=world.sandbox,
         )
         self.weight_setter = WeightSetter(
             chain=chain,

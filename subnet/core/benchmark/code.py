@@ -1,12 +1,21 @@
-"""Family `code`: say what a line prints, or fill the gap in a one-line function.
+"""Family `code`: say what a line prints, fill the gap in a one-line function, or write a function.
 
-Answers are compared as text or as syntax trees; nothing that a miner wrote is ever executed.
+Answers to the first two are compared as text or as syntax trees. A function is graded by the share
+of hidden calls that it answers rightly when a sandbox runs it; here it is only cut out of the text.
 """
 
 import ast
 import re
 
+from subnet.core.benchmark import machine
 from subnet.core.benchmark.draws import Draws
+from subnet.core.benchmark.functions import pipeline
+from subnet.core.benchmark.program import (
+    SOURCE_CHARACTERS_MAX,
+    Outcome,
+    Program,
+    is_result,
+)
 from subnet.core.benchmark.task import Fact, Task
 from subnet.core.benchmark.words import REQUESTS, THINGS, remark
 
@@ -27,16 +36,25 @@ GAP_ANSWERS = (
     "Fill in `{}`.",
     "We need `{}`.",
 )
+FENCED = re.compile(r"```[^\n`]*\n([^`]*)```")
+PIPELINES_TIER = 4
 EXPRESSION_CHARACTERS_MAX = 80
 
 
 class Code:
-    """Tier 1: one operation. Tier 2: a loop over a short list, by a comprehension."""
+    """Tier 1: one operation. Tier 2: a loop over a short list, by a comprehension.
+
+    Tiers 3 and 4: see `functions`, two and five steps over a list. Tier 5: see `machine`.
+    """
 
     name = "code"
-    tiers = (1, 2)
+    version = "1"
+    tiers = (1, 2, 3, 4, 5)
+    tiers_executed = (3, 4, 5)
 
     def generate(self, draws: Draws, tier: int) -> Task:
+        if tier in self.tiers_executed:
+            return self._function(draws, tier)
         if draws.chance(2, 3):
             line, value = _line(draws, tier)
             question = f"What does this print? Put it in backticks.\n{line}\n"
@@ -63,6 +81,40 @@ class Code:
         if fact.name == "output":
             return float(found == fact.value)
         return float(_same_expression(found, fact.value))
+
+    def program(self, task: Task, answer: str) -> Program | None:
+        name = task.value("function")
+        blocks = [block for block in FENCED.findall(answer) if f"def {name}(" in block]
+        whole = [answer] if "```" not in answer and f"def {name}(" in answer else []
+        found = blocks or whole
+        # The last one, as a draft may come before it.
+        if not found or len(found[-1]) > SOURCE_CHARACTERS_MAX:
+            return None
+        return Program(found[-1], name, task.values("call"))
+
+    def grade_outcome(self, task: Task, outcome: Outcome) -> float:
+        expected = task.values("expected")
+        return sum(map(is_result, outcome.results, expected)) / len(expected)
+
+    def _function(self, draws: Draws, tier: int) -> Task:
+        job = machine.interpreter(draws) if tier > PIPELINES_TIER else pipeline(draws, tier)
+        example, *hidden = zip(job.calls, job.expected, strict=True)
+        return Task(
+            family=self.name,
+            tier=tier,
+            prompt=(
+                f"{job.says} For example, {job.name}({example[0][1:-1]}) returns {example[1]}. "
+                "Put the function into one block between lines of ```, use the standard library "
+                "only, and add a short remark after it."
+            ),
+            max_tokens=1024,
+            reference=f"```python\n{job.source}```\n{remark(draws)}",
+            facts=(
+                Fact("function", job.name),
+                *(Fact("call", call) for call, _ in hidden),
+                *(Fact("expected", result) for _, result in hidden),
+            ),
+        )
 
 
 def _line(draws: Draws, tier: int) -> tuple[str, str]:

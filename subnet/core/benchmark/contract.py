@@ -4,9 +4,10 @@ Written from structured facts. Labels fix each fact's role, so that naming both 
 way round is seen; the closing note is free.
 """
 
+from subnet.core.benchmark.amendments import agreement
 from subnet.core.benchmark.draws import Draws
 from subnet.core.benchmark.task import Fact, Task
-from subnet.core.benchmark.text import grade_labelled
+from subnet.core.benchmark.text import grade_labelled, summary_task
 from subnet.core.benchmark.words import NAMES, remark
 
 SERVICES = ("garden work", "bread delivery", "roof repair", "music lessons", "night watch",
@@ -31,12 +32,18 @@ LABELS = {1: ("Client", "Provider", "Fee"), 2: ("Client", "Provider", "Service",
 
 
 class Contract:
-    """Tier 1: three facts, one wording of the deal. Tier 2: five, with distracting clauses."""
+    """Tier 1: three facts, one wording of the deal. Tier 2: five, with distracting clauses.
+
+    Tiers 3 to 5: see `amendments`; up to nine facts of a long agreement that was changed.
+    """
 
     name = "contract"
-    tiers = (1, 2)
+    version = "1"
+    tiers = (1, 2, 3, 4, 5)
 
     def generate(self, draws: Draws, tier: int) -> Task:
+        if tier not in LABELS:
+            return self._long(draws, tier)
         client, provider = draws.sample(NAMES, 2)
         service = draws.choice(SERVICES)
         fee, term = str(draws.between(2, 99)), str(draws.between(2, 36))
@@ -72,3 +79,15 @@ class Contract:
 
     def grade(self, task: Task, answer: str) -> float:
         return grade_labelled(task, answer)
+
+    def _long(self, draws: Draws, tier: int) -> Task:
+        made = agreement(draws, tier)
+        facts = tuple(Fact(label, value) for label, value in made.stands.items())
+        return summary_task(
+            self.name,
+            tier,
+            f"Summarise the agreement {made.when}",
+            made.text,
+            facts,
+            remark(draws),
+        )

@@ -4,9 +4,10 @@ Written from structured facts; the closing note is free. From tier 2 on the outc
 it follows from the votes.
 """
 
+from subnet.core.benchmark.assembly import poll
 from subnet.core.benchmark.draws import Draws
 from subnet.core.benchmark.task import Fact, Task
-from subnet.core.benchmark.text import grade_labelled
+from subnet.core.benchmark.text import grade_labelled, summary_task
 from subnet.core.benchmark.words import remark
 
 SETTINGS = ("burn rate", "block reward", "entry fee", "vote period", "stake limit", "tax rate",
@@ -25,12 +26,18 @@ LABELS = {
 
 
 class Governance:
-    """Tier 1: three facts, outcome stated. Tier 2: five facts, outcome to be worked out."""
+    """Tier 1: three facts, outcome stated. Tier 2: five facts, outcome to be worked out.
+
+    Tiers 3 to 5: see `assembly`; up to nine facts of a vote with quorum, vetoes and delegations.
+    """
 
     name = "governance"
-    tiers = (1, 2)
+    version = "1"
+    tiers = (1, 2, 3, 4, 5)
 
     def generate(self, draws: Draws, tier: int) -> Task:
+        if tier not in LABELS:
+            return self._long(draws, tier)
         number, setting = str(draws.between(1, 99)), draws.choice(SETTINGS)
         old, new = (str(value) for value in draws.sample(range(2, 60), 2))
         ayes, noes = draws.sample(range(10, 100), 2)
@@ -64,3 +71,15 @@ class Governance:
 
     def grade(self, task: Task, answer: str) -> float:
         return grade_labelled(task, answer)
+
+    def _long(self, draws: Draws, tier: int) -> Task:
+        made = poll(draws, tier)
+        facts = tuple(Fact(label, value) for label, value in made.facts.items())
+        return summary_task(
+            self.name,
+            tier,
+            "Summarise the proposal and count its vote",
+            made.text,
+            facts,
+            remark(draws),
+        )

@@ -4,6 +4,7 @@ The required word is also the topic: an answer without it is off-topic and score
 other constraints it meets by luck.
 """
 
+from subnet.core.benchmark import constraints
 from subnet.core.benchmark.draws import Draws
 from subnet.core.benchmark.task import Fact, Task
 from subnet.core.benchmark.text import words
@@ -11,15 +12,23 @@ from subnet.core.benchmark.words import ADVERBS, NOUNS, OPENERS, VERBS, phrase, 
 
 MARKS = {".": "a full stop", "!": "an exclamation mark", "?": "a question mark"}
 SENTENCE_ENDS = ".!?"
+SENTENCES_TIER = 2
+"""The last one that counts sentences; from the next on lines are asked for."""
 
 
 class Instructions:
-    """Tier 1: first word, required word, last mark. Tier 2: a number of sentences as well."""
+    """Tier 1: first word, required word, last mark. Tier 2: a number of sentences as well.
+
+    Tiers 3 to 5: see `constraints`; up to 42 of them that touch each other.
+    """
 
     name = "instructions"
-    tiers = (1, 2)
+    version = "1"
+    tiers = (1, 2, 3, 4, 5)
 
     def generate(self, draws: Draws, tier: int) -> Task:
+        if tier > SENTENCES_TIER:
+            return self._lines(draws, tier)
         first, word = draws.choice(OPENERS), draws.choice(NOUNS[:60])
         mark = draws.choice(tuple(MARKS))
         facts = [Fact("word", word), Fact("first", first), Fact("mark", mark)]
@@ -47,7 +56,25 @@ class Instructions:
     def grade(self, task: Task, answer: str) -> float:
         if task.value("word") not in words(answer):
             return 0.0
+        if task.tier > SENTENCES_TIER:
+            lines = [line.strip() for line in answer.splitlines() if line.strip()]
+            wanted = int(task.value("lines"))
+            met = sum(constraints.is_met(fact, lines, wanted) for fact in task.facts)
+            return met / len(task.facts)
         return sum(_is_met(fact, answer.strip()) for fact in task.facts) / len(task.facts)
+
+    def _lines(self, draws: Draws, tier: int) -> Task:
+        made = constraints.plan(draws, tier)
+        facts = constraints.facts(made, tier)
+        asked = draws.sample(facts[2:], len(facts) - 2)
+        return Task(
+            family=self.name,
+            tier=tier,
+            prompt=" ".join(constraints.said(fact) for fact in (facts[1], facts[0], *asked)),
+            max_tokens=512,
+            reference=constraints.written(made),
+            facts=facts,
+        )
 
 
 def _clause_with(draws: Draws, word: str) -> str:

@@ -26,18 +26,24 @@ ASKS = (
     "Say something about the {subject}.",
 )
 SENTENCES_MIN = {1: 3, 2: 8}
+LONGEST_TIER = 2
 SENTENCES_MAX = {1: 5, 2: 14}
 
 
 class OpenText:
-    """Tier 1: three to five sentences. Tier 2: eight to fourteen."""
+    """Tier 1: three to five sentences. From tier 2 on: eight to fourteen.
+
+    It measures nothing, so the higher tiers only let `draws.tier` be set for all families.
+    """
 
     name = "open"
-    tiers = (1, 2)
+    version = "1"
+    tiers = (1, 2, 3, 4, 5)
 
     def generate(self, draws: Draws, tier: int) -> Task:
         subject = draws.choice(NOUNS)
-        middle = draws.between(SENTENCES_MIN[tier], SENTENCES_MAX[tier]) - 2
+        size = min(tier, LONGEST_TIER)
+        middle = draws.between(SENTENCES_MIN[size], SENTENCES_MAX[size]) - 2
         told = [_opening(draws, subject)]
         told += [_middle(draws, subject) for _ in range(middle)]
         told.append(_ending(draws, subject))

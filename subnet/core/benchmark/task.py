@@ -5,10 +5,11 @@ comes back. Everything needed to grade is inside the task, so a grader never see
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from protocol.structure import Structure
 from subnet.core.benchmark.draws import Draws
+from subnet.core.benchmark.program import Outcome, Program
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,13 @@ class Family(Protocol):
         ...
 
     @property
+    def version(self) -> str:
+        """Changes with anything that changes a task or a grade: replays name it."""
+        ...
+
+    @property
     def tiers(self) -> tuple[int, ...]:
-        """The tiers on offer, easiest first."""
+        """The tiers on offer, easiest first, from 1 to 9."""
         ...
 
     def generate(self, draws: Draws, tier: int) -> Task:
@@ -67,7 +73,26 @@ class Family(Protocol):
     def grade(self, task: Task, answer: str) -> float | None:
         """How good the answer is, in [0, 1]; None if the family measures no quality.
 
-        The reference scores 1, an empty or off-topic answer 0. The answer is untrusted text: it is
-        compared, never executed.
+        The reference scores 1, an empty or off-topic answer 0. The answer is untrusted text of at
+        most `registry.ANSWER_CHARACTERS_MAX`: it is compared, never executed. Not asked for tasks
+        that `ExecutedFamily` grades by their outcome.
         """
+        ...
+
+
+@runtime_checkable
+class ExecutedFamily(Family, Protocol):
+    """A family some of whose tiers are graded by what the answer does when it runs."""
+
+    @property
+    def tiers_executed(self) -> tuple[int, ...]:
+        """The tiers that need a sandbox."""
+        ...
+
+    def program(self, task: Task, answer: str) -> Program | None:
+        """What to run to grade the answer; None if nothing in it can run, which grades 0."""
+        ...
+
+    def grade_outcome(self, task: Task, outcome: Outcome) -> float:
+        """How good the answer is, in [0, 1], by the outcome of its program."""
         ...

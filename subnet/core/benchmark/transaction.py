@@ -6,7 +6,8 @@ tier 2 on the total that the sender paid must be added up.
 
 from subnet.core.benchmark.draws import Draws
 from subnet.core.benchmark.task import Fact, Task
-from subnet.core.benchmark.text import grade_labelled
+from subnet.core.benchmark.text import grade_labelled, summary_task
+from subnet.core.benchmark.traces import trace
 from subnet.core.benchmark.words import remark
 
 CALLS = ("transfer", "stake", "unstake", "swap", "burn", "mint")
@@ -20,12 +21,18 @@ LABELS = {
 
 
 class Transaction:
-    """Tier 1: four facts to read off. Tier 2: six, one of them a sum, with longer addresses."""
+    """Tier 1: four facts to read off. Tier 2: six, one of them a sum, with longer addresses.
+
+    Tiers 3 to 5: see `traces`; up to ten facts of calls, transfers and approvals, some undone.
+    """
 
     name = "transaction"
-    tiers = (1, 2)
+    version = "1"
+    tiers = (1, 2, 3, 4, 5)
 
     def generate(self, draws: Draws, tier: int) -> Task:
+        if tier not in LABELS:
+            return self._long(draws, tier)
         sender, receiver = (_address(draws, ADDRESS_DIGITS[tier]) for _ in range(2))
         call, status = draws.choice(CALLS), draws.choice(STATUSES)
         amount, fee = draws.between(2, 99), draws.between(1, 9)
@@ -62,6 +69,13 @@ class Transaction:
 
     def grade(self, task: Task, answer: str) -> float:
         return grade_labelled(task, answer)
+
+    def _long(self, draws: Draws, tier: int) -> Task:
+        made = trace(draws, tier)
+        facts = tuple(Fact(label, value) for label, value in made.facts.items())
+        return summary_task(
+            self.name, tier, "Explain the transaction", made.text, facts, remark(draws)
+        )
 
 
 def _address(draws: Draws, digits: int) -> str:

@@ -11,6 +11,7 @@ pytest.importorskip("xgrammar")
 
 from protocol.structure import Structure  # noqa: E402
 from subnet.config import ConfigError  # noqa: E402
+from subnet.core.benchmark import FAMILIES, generate_task  # noqa: E402
 from subnet.edge import grammar  # noqa: E402
 from subnet.edge.grammar import (  # noqa: E402
     Grammars,
@@ -102,6 +103,15 @@ def test_real_json_passes_and_its_stop_comes_only_at_the_end(grammars, encode):
     assert grammars.refused_at(PERSON, ids) is None
     assert grammars.refused_at(PERSON, [*ids[:-1], STOP]) == len(ids) - 1
     assert grammars.refused_at(PERSON, encode('{"name":"Lars Hale", "age": 76}')) is not None
+
+
+@pytest.mark.parametrize("tier", FAMILIES["extraction"].tiers)
+def test_every_tiers_reference_obeys_the_structure_of_its_task(grammars, encode, tier):
+    for number in range(5):
+        task = generate_task("extraction", bytes([number]), tier)
+        assert grammars.refused_at(task.structure, encode(task.reference)) is None
+        broken = task.reference.replace(": ", ": true, ", 1)
+        assert grammars.refused_at(task.structure, encode(broken)) is not None
 
 
 def test_where_nothing_may_follow_the_stop_tokens_may(grammars, release):
