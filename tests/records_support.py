@@ -21,6 +21,7 @@ def make_statement(*, epoch_block=20, lines=(), **changes) -> SignedStatement:
         "records_root": records_root(lines),
         "next_counter": 0,
         "in_flight": (),
+        "waiting": (),
         "standings_digest": standings_digest([]),
         "own_uid": 0,
         "miners": (),

@@ -20,7 +20,7 @@ from subnet.core.records import (
     Violated,
     prompt_digest,
 )
-from subnet.core.statement import EpochStatement
+from subnet.core.statement import EpochStatement, Unaudited
 
 
 def check_due(file: EpochFile, records: Sequence[Record]) -> str:
@@ -88,7 +88,9 @@ def check_draws(records: Sequence[Record], params: DrawParams, secrets: Mapping[
 
 
 def check_audits(records: Sequence[Record], file: EpochFile) -> str:
-    """Who is audited was drawn, and no benchmark's answer was left out."""
+    """Who is audited was drawn, and no answer was left out."""
+    said = file.signed.statement
+    carried = () if file.previous is None else file.previous.statement.waiting
     answers = {record.counter: record for record in records if isinstance(record, Answered)}
     seen: set[int] = set()
     for record in records:
@@ -105,10 +107,15 @@ def check_audits(records: Sequence[Record], file: EpochFile) -> str:
         ):
             raise FailedError(f"the audit of draw {counter} is of another answer")
         _assert_drawn(record, file)
+    due = [*carried, *(Unaudited(counter=n, traffic=one.traffic) for n, one in answers.items())]
+    if foreign := sorted(seen - {one.counter for one in due}):
+        raise FailedError(f"the answer to draw {foreign[0]} was audited, and nobody gave it")
+    waiting = tuple(one for one in due if one.counter not in seen)
+    if waiting != said.waiting:
+        raise FailedError("an answer was neither audited nor passed over, nor does it wait")
     if file.rules.audit.benchmark_ppm == PPM:
-        _assert_none_left_out(answers, seen)
-    waiting = len(answers.keys() - seen)
-    return f"{len(seen)} drawn or passed over as the rules say, {waiting} wait for the next epoch"
+        _assert_none_left_out(due, seen)
+    return f"{len(seen)} drawn or passed over as the rules say, {len(waiting)} wait"
 
 
 def _assert_drawn(record: Audited | PassedOver, file: EpochFile) -> None:
@@ -131,11 +138,12 @@ def _assert_drawn(record: Audited | PassedOver, file: EpochFile) -> None:
             raise FailedError(f"draw {draw.counter}: the draw decides otherwise")
 
 
-def _assert_none_left_out(answers: Mapping[int, Answered], seen: set[int]) -> None:
+def _assert_none_left_out(due: Sequence[Unaudited], seen: set[int]) -> None:
     """All benchmarks are audited in the order of their answers: those that wait are the latest."""
-    benchmarks = [one for one in answers.values() if one.traffic is Traffic.BENCHMARK]
     is_waiting = False
-    for answer in benchmarks:
+    for answer in due:
+        if answer.traffic is not Traffic.BENCHMARK:
+            continue
         if answer.counter not in seen:
             is_waiting = True
         elif is_waiting:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from protocol.message import WireMessage
 from protocol.units import BlockNumber, Digest, Hotkey, Microseconds, Signature
+from subnet.core.audit import Traffic
 from subnet.core.bundle import DELAY_US, Whole
 from subnet.core.merkle import leaf_hash, root_of
 from subnet.core.scoring import Score
@@ -26,6 +27,13 @@ class TurnRef(WireMessage):
 
     period: Whole
     counter: Whole
+
+
+class Unaudited(WireMessage):
+    """An answer that waits for its audit draw."""
+
+    counter: Whole
+    traffic: Traffic = Field(strict=False)
 
 
 class MinerPay(WireMessage):
@@ -75,6 +83,8 @@ class EpochStatement(WireMessage):
     """All draws below it were due by now."""
     in_flight: tuple[TurnRef, ...]
     """Those of them whose ending is still to come."""
+    waiting: tuple[Unaudited, ...]
+    """Answers to be audited or passed over in a later epoch, in the order in which they came."""
     standings_digest: Digest
     """Of the standings after the records."""
     own_uid: Uid | None
@@ -102,6 +112,8 @@ class OpenRecords:
     """All draws below it are or were due."""
     in_flight: tuple[TurnRef, ...]
     """Those of them without an ending."""
+    waiting: tuple[Unaudited, ...]
+    """Answers that wait for their audit draw, in order."""
 
 
 def records_root(lines: Iterable[bytes]) -> str:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from subnet.core.audit import Traffic
 from subnet.core.checks import EpochFile
 from subnet.core.records import ENDINGS, RECORD, Record
 from subnet.core.rules import RuleParams
 from subnet.core.standing import MinerStanding
-from subnet.core.statement import EpochStatement, OpenRecords, SignedStatement, TurnRef
+from subnet.core.statement import EpochStatement, OpenRecords, SignedStatement, TurnRef, Unaudited
 from subnet.edge.fact_rows import fact
-from subnet.edge.validator_schema import LEDGER, STATEMENTS
+from subnet.edge.validator_schema import LEDGER, PENDING, STATEMENTS
 
 
 def append(db: sa.Connection, records: Sequence[Record]) -> None:
@@ -36,7 +37,11 @@ def open_records(
 ) -> OpenRecords:
     """All since the last statement; `open_turns` are due and without an ending."""
     lines = db.execute(sa.select(LEDGER.c.body).order_by(LEDGER.c.sequence)).scalars()
-    return OpenRecords(tuple(lines), next_counter, tuple(open_turns))
+    pending = sa.select(PENDING.c.counter, PENDING.c.traffic).order_by(PENDING.c.sequence)
+    waiting = tuple(
+        Unaudited(counter=row.counter, traffic=Traffic(row.traffic)) for row in db.execute(pending)
+    )
+    return OpenRecords(tuple(lines), next_counter, tuple(open_turns), waiting)
 
 
 def last_statement(db: sa.Connection) -> SignedStatement | None:

@@ -194,6 +194,7 @@ class WeightSetter:
             records_root=records_root(outcome.records.lines),
             next_counter=outcome.records.next_counter,
             in_flight=outcome.records.in_flight,
+            waiting=outcome.records.waiting,
             standings_digest=standings_digest(outcome.remembered),
             own_uid=outcome.own_uid,
             miners=miner_pays(outcome.scores, outcome.pays, uids),

@@ -8,7 +8,7 @@ import pytest
 from subnet.core import epoch_file
 from subnet.core.audit import PPM
 from subnet.core.checks import Outcome
-from subnet.core.records import RECORD, Answered, Audited, Faulted, Lost, PassedOver
+from subnet.core.records import RECORD, Answered, Audited, Faulted, Lost, Measured, PassedOver
 from subnet.core.replay import contradicted, replay
 from subnet.core.statement import SignedStatement, records_root
 from tests.validator_support import (
@@ -22,6 +22,12 @@ from tests.validator_support import (
     run_virtual,
 )
 
+BURSTS = {
+    "is_measured": True,
+    "bursts_per_day": 86_400 // 15,
+    "duration_seconds_min": 3.0,
+    "duration_seconds_max": 4.0,
+}
 WORDS = ("honest", "foreign seed", "full", "times out", "slow", "skips stops")
 
 
@@ -35,13 +41,15 @@ def files(tmp_path_factory):
     """Every epoch of a validator that met all sorts of miners, users and a restart."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio, "to_thread", inline)
-        settings = make_settings(validator={"epochs_max": 4}, audit={"organic_ppm": PPM // 2})
+        settings = make_settings(
+            validator={"epochs_max": 4}, audit={"organic_ppm": PPM // 2}, capacity=BURSTS
+        )
         path = tmp_path_factory.mktemp("replay") / "validator.sqlite"
         made = []
         for run in range(2):
             miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(WORDS)]
             subnet = Subnet(path, miners, settings, first_block=1000 * run)
-            subnet.store.add_prompts([f"prompt {run} {n}" for n in range(20)])
+            subnet.store.add_prompts([f"prompt {run} {n}" for n in range(40)])
             run_virtual(subnet.run())
             made += [subnet.store.epoch_file(block) for block in subnet.store.closed_epochs()]
             subnet.store.close()
@@ -92,7 +100,7 @@ def test_every_epoch_replays_to_the_same_standings_factors_and_weights(files):
         assert len(checks) == 11
         assert {one.outcome for one in checks} <= {Outcome.HELD, Outcome.OPEN}, checks
     seen = {type(RECORD.validate_json(line)) for one in files for line in one.lines}
-    assert seen >= {Answered, Audited, Faulted, Lost, PassedOver}
+    assert seen >= {Answered, Audited, Faulted, Lost, Measured, PassedOver}
 
 
 @pytest.mark.parametrize("place", [0, -1, 7])
@@ -126,6 +134,13 @@ def test_an_audit_that_is_left_out_is_seen(file):
     lines = [*file.lines]
     del lines[place_of(file, Audited, lambda one: one.traffic == "BENCHMARK")]
     assert "audits" in failed(restated(file, lines))
+
+
+def test_an_answer_that_no_longer_waits_and_was_not_audited_is_seen(files):
+    file = next(one for one in files[1:] if one.signed.statement.waiting)
+    waiting = file.signed.statement.waiting
+    assert "audits" in failed(signed(file, waiting=waiting[1:]))
+    assert "audits" in failed(signed(file, waiting=(*waiting, waiting[0])))
 
 
 def test_a_lucky_task_for_a_friend_is_seen(file):
