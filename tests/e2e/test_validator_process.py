@@ -219,6 +219,18 @@ def validator_arguments(settings: ChainSettings, wallets: Path, state: Path, rel
     ]
 
 
+async def assert_replays(state: Path, url: str, netuid: int) -> None:
+    """The last epoch's weights follow from its records, and the chain holds its statement."""
+    chain = ("--chain", "--network", url, "--netuid", netuid)
+    words = ("-m", "subnet.cli.main", "replay", "--state", state, *chain, "--json")
+    log = state.with_name("replay.json")
+    async with process(log, *words) as replaying:
+        assert await asyncio.wait_for(replaying.wait(), 60) == 0, log.read_text()
+    outcome = json.loads(log.read_text())
+    held = {one["name"] for one in outcome["checks"] if one["outcome"] == "HELD"}
+    assert held >= {"signatures", "due", "draws", "factors", "weights", "anchor", "chain"}
+
+
 async def test_a_validator_pays_the_honest_survives_kill_and_ends_when_told(tmp_path, release):
     wallets, state = tmp_path / "wallets", tmp_path / "validator.sqlite"
     log, chain_log = tmp_path / "validator.log", tmp_path / "chain.log"
@@ -272,6 +284,7 @@ async def test_a_validator_pays_the_honest_survives_kill_and_ends_when_told(tmp_
             assert (rows[cheat].state, rows[cheat].score_ppm) == ("closed", 0)
             assert json.loads(report.to_json())["miners"][0]["why"]
             await chain.close()
+            await assert_replays(state, url, subnet.netuid)
     assert "Traceback" not in log.read_text()
 
 
