@@ -1,9 +1,7 @@
 """scoring -> WEIGHTS -> yuma: what each miner scored, as integer shares by uid for the chain.
 
-Shares are proportional to scores, and scores do not know capacity: one GPU behind two hotkeys that
-both answer in time earns twice, until capacity is proven. The fact a reader would miss: an empty
-result means "set nothing this epoch"; the chain keeps the last weights, while weights that are all
-zero are an error.
+Shares are proportional to scores. The fact a reader would miss: an empty result means "set nothing
+this epoch"; the chain keeps the last weights, while weights that are all zero are an error.
 """
 
 from __future__ import annotations
