@@ -201,9 +201,18 @@ def integrity_factor(log_evidence: float, evidence: EvidenceParams) -> float:
     return 1.0 - min(max((log_evidence - warned) / (alarmed - warned), 0.0), 1.0)
 
 
-def gap_us_max(token_times_us: Sequence[int]) -> int:
-    """The longest silence inside a stream; arrival times in order."""
-    return max((after - before for before, after in itertools.pairwise(token_times_us)), default=0)
+def gap_us_max(token_times_us: Sequence[int], bars: LatencyBars) -> int:
+    """The longest silence inside a stream; arrival times since the request was sent, in order.
+
+    A silence counts for no more than if all before it had been held back to its end, when the first
+    token's bar would judge it: otherwise holding tokens back would pay.
+    """
+    scale = bars.token_gap_seconds_max / bars.first_token_seconds_max
+    silences = (
+        min(after - before, math.floor(after * scale))
+        for before, after in itertools.pairwise(token_times_us)
+    )
+    return max(silences, default=0)
 
 
 def latency_factor(

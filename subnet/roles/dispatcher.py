@@ -97,6 +97,7 @@ class Dispatcher:
         self._release = release
         self._release_digest = release.digest()
         self._settings = settings
+        self._bars = settings.scoring.bars_of(self._release_digest)
         self._failed_at: defaultdict[int, set[str]] = defaultdict(set)
         """Prompt id -> miners that failed on it; the next one is asked."""
         self._sent: set[int] = set()
@@ -232,7 +233,7 @@ class Dispatcher:
             response=response,
             signature=exchange.response_signature or "",
             first_token_us=times[0],
-            gap_us_max=gap_us_max(times),
+            gap_us_max=gap_us_max(times, self._bars),
             total_us=exchange.total_us,
         )
         self._save(answered, pending, prompt)

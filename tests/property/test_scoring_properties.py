@@ -1,13 +1,18 @@
 """The laws of pay: what must hold for every history, not for one example."""
 
+import math
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from subnet.core.audit import PPM, Traffic
-from subnet.core.capacity import CapacityParams
+from subnet.core.capacity import BurstResult, CapacityParams
 from subnet.core.gate import GateClosure
 from subnet.core.scoring import (
+    LatencyBars,
+    Score,
     ScoringParams,
     gap_us_max,
     integrity_factor,
@@ -20,6 +25,7 @@ from subnet.core.standing import (
     StandingParams,
     after_answer,
     after_audit,
+    after_burst,
     after_fault,
     after_violation,
     back_pressure_cost,
@@ -78,8 +84,9 @@ def lived(history, standing=None):
 
 
 def latency_of(token_times_us, total_us, bars=None):
-    first, gap = token_times_us[0], gap_us_max(token_times_us)
-    return latency_factor(first, gap, total_us, len(token_times_us), bars or SCORING)
+    bars = bars or SCORING
+    first, gap = token_times_us[0], gap_us_max(token_times_us, bars)
+    return latency_factor(first, gap, total_us, len(token_times_us), bars)
 
 
 @given(st.lists(factors, max_size=50), st.integers(0, PPM))
@@ -288,6 +295,98 @@ def test_slower_never_pays_more(token_times, delay):
     fast = latency_of(token_times, total)
     later = latency_of([time + delay for time in token_times], total + delay)
     assert 0 < later <= fast <= 1
+
+
+@given(times)
+def test_holding_tokens_back_never_pays_more(token_times):
+    total = token_times[-1]
+    buffered = [total] * len(token_times)
+    streamed = latency_of(token_times, total)
+    assert latency_of(buffered, total) <= streamed
+
+
+@given(st.integers(2, 64), st.integers(6, 30))
+def test_a_buffered_stream_loses_from_the_first_tokens_bar_on(tokens, seconds):
+    """An answer that streams well inside all bars, and all of which comes at its end instead."""
+    total = seconds * 1_000_000
+    bars = LatencyBars(token_seconds_max=30.0, token_gap_seconds_max=30.0)
+    streamed = [(number + 1) * total // tokens for number in range(tokens)]
+    streamed[0] = min(streamed[0], 1_000_000)
+    assert latency_of(streamed, total, bars) == 1.0
+    buffered = latency_of([total] * tokens, total, bars)
+    assert buffered <= 1 / (1 + (seconds / 5 - 1) ** 2) + 1e-9
+    assert seconds < 10 or buffered <= 0.5
+
+
+@given(times, st.integers(0, 39))
+def test_holding_the_start_of_a_stream_back_never_pays_more(token_times, held):
+    until = token_times[min(held, len(token_times) - 1)]
+    later = [max(time, until) for time in token_times]
+    total = token_times[-1]
+    assert latency_of(later, total) <= latency_of(token_times, total)
+
+
+def test_a_long_silence_inside_a_stream_costs():
+    token_times = [100_000, 200_000, 20_200_000]
+    assert latency_of(token_times, token_times[-1]) < 0.3
+
+
+def test_a_release_may_have_bars_of_its_own():
+    own = LatencyBars(first_token_seconds_max=0.5)
+    params = ScoringParams(release_bars={DIGEST: own})
+    times = [1_000_000, 1_100_000]
+    assert latency_of(times, times[-1], params.bars_of("f" * 64)) == 1.0
+    assert latency_of(times, times[-1], params.bars_of(DIGEST)) == 0.5
+
+
+@given(events, events, st.lists(st.floats(0, 0.01), min_size=1, max_size=30))
+def test_one_very_slow_miner_changes_nobody_elses_score(mine, others, speeds):
+    """Its slowness, that is: what it answers counts for the release as anybody's."""
+    quick = lived([*others, *[("answer", 1.0)] * len(speeds)], fresh("other"))
+    slow = lived([*others, *[("answer", speed) for speed in speeds]], fresh("other"))
+    own = lived(mine)
+    beside = [scored(own, release_quality_ppm([own, one], SCORING)) for one in (quick, slow)]
+    assert beside[0] == beside[1]
+
+
+capacities = st.integers(0, 10**9)
+ppms = st.integers(0, PPM)
+
+
+def with_capacity(rate):
+    result = BurstResult(cover=1, burst=1, beside=(0,), met_ppm=PPM, rate_tps_milli=rate)
+    params = CapacityParams()
+    proven = after_burst(lived([("audit", 1.0)] * 30), result, params)
+    return score_miner(proven, PPM, SCORING, EVIDENCE, params)
+
+
+@given(capacities, capacities)
+def test_pay_is_proportional_to_proven_capacity(one, other):
+    assert with_capacity(one).total_ppm == one * 1000
+    assert (with_capacity(one).total_ppm <= with_capacity(other).total_ppm) is (one <= other)
+
+
+@given(st.lists(ppms, min_size=9, max_size=9), capacities)
+def test_a_score_is_the_exact_product_rounded_down_once(factors, capacity):
+    names = [name for name in Score.model_fields if name != "capacity_tps_milli"]
+    score = Score(**dict(zip(names, factors, strict=True)), capacity_tps_milli=capacity)
+    exact = Fraction(capacity, 1000) * PPM
+    for factor in factors:
+        exact *= Fraction(factor, PPM)
+    assert score.total_ppm == math.floor(exact)
+    assert score.factors_ppm == tuple(getattr(score, name) for name in names)
+
+
+@given(ppms, ppms)
+def test_a_release_of_less_worth_pays_less(one, other):
+    low, high = sorted((one, other))
+    standing = lived([("audit", 1.0)] * 30)
+    pays = [
+        scored(standing, params=ScoringParams(release_values_ppm={DIGEST: value}))
+        for value in (low, high)
+    ]
+    assert pays[0] <= pays[1] <= scored(standing)
+    assert scored(standing, params=ScoringParams(release_values_ppm={"f" * 64: 0})) == PPM
 
 
 @given(st.integers(1, 200))

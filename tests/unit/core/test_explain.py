@@ -1,7 +1,7 @@
 """Each sentence names what happened: a miner must be able to act on it."""
 
 from subnet.core.audit import PPM, Traffic
-from subnet.core.capacity import CapacityParams
+from subnet.core.capacity import BurstResult, CapacityParams
 from subnet.core.explain import explain
 from subnet.core.rules import RuleParams
 from subnet.core.scoring import ScoringParams, score_miner
@@ -10,6 +10,7 @@ from subnet.core.standing import (
     StandingParams,
     after_answer,
     after_audit,
+    after_burst,
     after_fault,
     after_violation,
     fresh_standing,
@@ -96,3 +97,45 @@ def test_faults_and_slowness_are_named():
 def test_with_the_check_off_the_sentence_says_so():
     sentence = told(audited(fresh(), FOREIGN, 30), ScoringParams(integrity_check=False))
     assert "the margin check is off" in sentence
+
+
+def proven(standing, *rates, met_ppm=PPM):
+    for burst, rate in enumerate(rates):
+        result = BurstResult(
+            cover=1, burst=burst, beside=(burst,), met_ppm=met_ppm, rate_tps_milli=rate
+        )
+        standing = after_burst(standing, result, CapacityParams())
+    return standing
+
+
+def test_proven_capacity_is_named_with_what_is_paid_for_it():
+    sentence = told(proven(audited(fresh(), HONEST, 30), 512_300), capacity=CapacityParams())
+    assert sentence.startswith("earns 100 % of full marks for 512.3 tokens/s: ")
+    assert sentence.endswith("it proved 512.3 tokens/s beside others")
+
+
+def test_a_newcomer_reads_how_many_it_has_met():
+    standing = proven(audited(fresh(), HONEST, 30), 500_000, met_ppm=PPM // 2)
+    sentence = told(standing, capacity=CapacityParams())
+    assert "for 62.6 tokens/s" in sentence
+    assert "it has met 50 % of them so far, and pay follows" in sentence
+    assert "no burst has probed it" in told(audited(fresh(), HONEST, 30), capacity=CapacityParams())
+
+
+def test_a_rate_that_depends_on_company_is_named():
+    sentence = told(
+        proven(audited(fresh(), HONEST, 30), 500_000, 250_000), capacity=CapacityParams()
+    )
+    assert "its rate fell by 50 % in some company, and the lowest counts" in sentence
+
+
+def test_faults_that_are_not_its_own_are_named_as_such():
+    standing = audited(fresh(), HONEST, 30)
+    for blame in (Blame.MINER, Blame.MINER, Blame.NETWORK, Blame.VERIFIER, Blame.VERIFIER):
+        standing = after_fault(standing, "TIMEOUT", blame, STANDING)
+    assert "(5 x TIMEOUT; not its fault: 2 x VERIFIER, 1 x NETWORK)" in told(standing)
+
+
+def test_a_cheaper_release_is_named():
+    params = ScoringParams(release_values_ppm={"0" * 64: 250_000})
+    assert "worth 25 % of the dearest" in told(audited(fresh(), HONEST, 30), params)
