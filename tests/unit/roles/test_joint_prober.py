@@ -7,13 +7,16 @@ from dataclasses import replace
 import pytest
 
 from subnet.core.capacity import paid_tps_milli, proven_tps_milli
+from subnet.core.checks import Outcome
 from subnet.core.records import RECORD, Measured
+from subnet.core.replay import replay
 from subnet.core.standing import Blame
 from subnet.ports import Fault
 from tests.validator_support import (
     FakeMiner,
     Subnet,
     inline,
+    is_signed,
     make_settings,
     miner_hotkey,
     run_virtual,
@@ -128,6 +131,29 @@ def test_honest_miners_prove_what_their_engines_give(live):
     assert min(subnet.shares().values()) > 0.45
 
 
+def verify(message, signature, hotkey):
+    """The validator signs; what fake miners sign is a row of zeros."""
+    return signature == "0" * 128 or is_signed(message, signature, hotkey)
+
+
+def test_anybody_computes_from_the_records_what_the_bursts_proved(live):
+    subnet = live("honest", "honest", "foreign seed")
+    files = [subnet.store.epoch_file(block) for block in subnet.store.closed_epochs()]
+    bursts = 0
+    for file in files:
+        assert [one for one in replay(file, verify) if one.outcome is Outcome.FAILED] == []
+        for at, line in enumerate(file.lines):
+            record = RECORD.validate_json(line)
+            if isinstance(record, Measured) and record.result.rate_tps_milli:
+                bursts += 1
+                less = record.result.model_copy(update={"rate_tps_milli": 1})
+                forged = record.model_copy(update={"result": less}).to_bytes()
+                lines = (*file.lines[:at], forged, *file.lines[at + 1 :])
+                found = replay(replace(file, lines=lines), verify)
+                assert "records" in {one.name for one in found if one.outcome is Outcome.FAILED}
+    assert bursts >= 4
+
+
 @pytest.mark.parametrize("siblings", [2, 3])
 def test_hotkeys_on_one_engine_are_paid_once(live, siblings):
     engine_of = {miner_hotkey(number): "shared" for number in range(siblings)}
@@ -157,6 +183,35 @@ def test_who_was_in_no_burst_yet_earns_the_audition_alone(live):
     params = subnet.settings.capacity
     assert paid_tps_milli(capacity, params) == params.audition_tps_milli
     assert min(subnet.shares().values()) > 0.45
+
+
+def test_a_restart_goes_on_with_what_was_proven(live):
+    first = live("honest", "honest")
+    before = [proven(first, number) for number in (0, 1)]
+    first.store.close()
+    second = live("honest", "honest", capacity={"bursts_per_day": 1}, validator={"epochs_max": 1})
+    assert [proven(second, number) for number in (0, 1)] == before
+
+
+def test_a_users_prompt_may_fall_into_a_burst_and_counts_there(live):
+    """Audited like a benchmark then, however few of users' answers are."""
+
+    async def ask(subnet):
+        await asyncio.sleep(60)
+        subnet.store.add_prompts([f"what is lighthouse {n}?" for n in range(30)])
+        await asyncio.sleep(10_000)
+
+    subnet = live("honest", before=ask, audit={"organic_ppm": 0})
+    assert all(prompt.answer for prompt in subnet.store.prompts())
+    assert standing(subnet, 0).evidence["ORGANIC"].responses > 5
+    assert proven(subnet, 0) == pytest.approx(1000 / TOKEN_SECONDS, rel=0.1)
+
+
+def test_no_burst_begins_while_the_referee_lags(live):
+    lag = {"audit_interval_seconds": 1000.0, "pending_audits_max": 5, "epochs_max": 3}
+    subnet = live("honest", "honest", validator=lag)
+    assert len(measured(subnet)) == 0
+    assert sum(len(miner.asked) for miner in subnet.miners) < 60
 
 
 def test_a_burst_in_which_the_network_failed_proves_nothing(live):

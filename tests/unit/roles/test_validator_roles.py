@@ -153,6 +153,45 @@ def test_a_tarpit_leaves_the_slots_to_the_others(live):
     assert asked > 0.7 * len(alone.miners[0].asked)
 
 
+def test_the_prober_sleeps_until_somebody_is_due(live):
+    """No polling: it wakes for an instant, a new miner, or one that is free again."""
+    sleeps = []
+
+    async def count(subnet):
+        prober = subnet.roles.prober
+        sleep_until = prober._sleep_until
+
+        async def counted(due_at):
+            sleeps.append(due_at)
+            await sleep_until(due_at)
+
+        prober._sleep_until = counted
+        await asyncio.sleep(10_000)
+
+    rare = {"probe_interval_seconds": 20.0, "epochs_max": 10}
+    subnet = live(*["honest"] * 10, before=count, validator=rare)
+    asked = sum(len(miner.asked) for miner in subnet.miners)
+    assert 60 < asked < 140
+    assert len(sleeps) < 2 * asked + 40
+
+
+def test_a_miner_that_joins_later_is_asked_at_once_and_one_that_left_no_more(live):
+    async def come_and_go(subnet):
+        subnet.miners[1].has_endpoint = False
+        await asyncio.sleep(60)
+        subnet.miners[1].has_endpoint = True
+        await asyncio.sleep(60)
+        subnet.miners[0].has_endpoint = False
+        await asyncio.sleep(15)
+        before = len(subnet.miners[0].asked)
+        await asyncio.sleep(30)
+        assert len(subnet.miners[0].asked) == before
+        assert len(subnet.miners[1].asked) > 60
+
+    subnet = live("honest", "honest", before=come_and_go, validator={"epochs_max": 9})
+    assert standing(subnet, 1).verified > 40
+
+
 def test_dead_addresses_hold_up_nobody_and_are_called_less_and_less(live):
     calls = []
 
