@@ -45,7 +45,7 @@ class CapacityParams(_Frozen):
     ramp_ppm: Annotated[int, Field(ge=0, le=900_000)] = 250_000
     """Share of a burst in which its load rises; only what arrives after it counts."""
     concurrency_max: Annotated[int, Field(ge=1, le=4096)] = 8
-    """Requests in flight to one hotkey, if it declared no fewer."""
+    """Requests in flight to one hotkey, or three quarters of what it declared if that is less."""
     covers_kept: Annotated[int, Field(ge=1, le=10)] = 2
     """Of so many covers, the latest included, the lowest rate counts."""
     shortfall_tolerated_ppm: Ppm = 100_000
@@ -95,6 +95,14 @@ class BurstResult(_Frozen):
     met_ppm: Ppm
     """Share of a cover that this was for it; 0 for a burst that is tried again."""
     rate_tps_milli: Count
+
+
+def users_max(declared: int, params: CapacityParams) -> int:
+    """How many users of a burst one hotkey gets: within the part of its slots that is open to all.
+
+    A miner keeps its last quarter of slots for callers that run less than their share by stake.
+    """
+    return min(params.concurrency_max, max(1, declared * 3 // 4))
 
 
 def credit_ppm(token_times_us: Sequence[int], sent_us: int, window: range, latency_ppm: int) -> int:

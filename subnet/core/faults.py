@@ -2,7 +2,7 @@
 
 A miner pays for its own silence alone. When most of the others cannot be reached at the same
 moment, the way there is broken; when our own loop wakes up late, we are; when we had asked for more
-than a miner declared, its refusal is no fault at all. The witnesses are drawn, one for each owner,
+than a miner offers, its refusal is no fault at all. The witnesses are drawn, one for each owner,
 from miners that have proven themselves: to pass its own failure off as the network's, an owner
 needs most of the others to fail with it.
 """
@@ -56,5 +56,8 @@ def is_outage(out_of_reach: int, witnesses: int, params: FaultParams) -> bool:
 
 
 def is_over_asked(others_in_flight: int, declared: int) -> bool:
-    """Whether a miner that says it is full already had from us all that it declared."""
-    return others_in_flight >= declared
+    """Whether a miner that says it is full already had from us all that it offers one caller.
+
+    That is three quarters of what it declared: it keeps the rest for callers with less.
+    """
+    return 4 * others_in_flight >= 3 * declared

@@ -43,7 +43,7 @@ class Blame(StrEnum):
     NETWORK = "NETWORK"
     """Most of the others could not be reached at that moment either: the way there is broken."""
     GATEWAY = "GATEWAY"
-    """We asked for more at once than the miner had declared."""
+    """We asked for more at once than the miner offers one caller."""
     VERIFIER = "VERIFIER"
     """Our own machine was overloaded: it read answers late."""
 

@@ -14,7 +14,7 @@ from typing import Final
 from subnet.config import Settings
 from subnet.core.audit import PPM
 from subnet.core.book import StandingBook
-from subnet.core.capacity import BurstResult, rate_tps_milli
+from subnet.core.capacity import BurstResult, rate_tps_milli, users_max
 from subnet.core.cover import (
     RETRIES,
     Cover,
@@ -45,8 +45,10 @@ from subnet.roles.roster import Roster
 from subnet.store import ValidatorStore
 
 IDLE_SECONDS: Final = 1.0
-RETRY_AFTER_SECONDS: Final = 0.5
-"""How long a burst's user waits after a fault."""
+RETRY_SECONDS: Final = 0.5
+"""How long a burst's user waits after a fault; twice as long after each in a row, or a miner that
+is full for a moment would refuse more than it answers."""
+RETRY_SECONDS_MAX: Final = 16.0
 LAG_STEP_SECONDS: Final = 1.0
 MICROSECONDS: Final = 1_000_000
 
@@ -184,7 +186,7 @@ class JointProber:
             burst.end()
 
     def _arrivals(self, burst: Burst, peer: Peer, seconds: float) -> list[float]:
-        users = min(peer.concurrent_requests_max, self._params.concurrency_max)
+        users = users_max(peer.concurrent_requests_max, self._params)
         ramp = seconds * self._params.ramp_ppm / PPM
         secret = period_secret(self._store.master_secret, burst.period)
         return arrivals_seconds(secret, burst.number, peer.endpoint.hotkey, users, ramp)
@@ -193,14 +195,18 @@ class JointProber:
         """One user: asks, and asks again, until the burst is over or the miner stalls."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(arrives_at - loop.time())
+        pause = RETRY_SECONDS
         while loop.time() < ends_at:
             outcome = await self._dispatcher.ask(peer, self._dispatcher.next_turn())
             if outcome.blame in (Blame.NETWORK, Blame.VERIFIER):
                 burst.is_void = True
             if outcome.exchange.fault in STALLS:
                 return
-            if outcome.blame is not None:
-                await asyncio.sleep(RETRY_AFTER_SECONDS)
+            if outcome.blame is None:
+                pause = RETRY_SECONDS
+            else:
+                await asyncio.sleep(min(pause, ends_at - loop.time()))
+                pause = min(2 * pause, RETRY_SECONDS_MAX)
 
     async def _watch_lag(self, burst: Burst) -> None:
         loop = asyncio.get_running_loop()

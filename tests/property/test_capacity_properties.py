@@ -18,6 +18,7 @@ from subnet.core.capacity import (
     paid_tps_milli,
     proven_tps_milli,
     rate_tps_milli,
+    users_max,
 )
 from subnet.core.cover import (
     Turn,
@@ -34,6 +35,7 @@ from subnet.core.cover import (
     suspects_of,
     turn_of,
 )
+from subnet.core.faults import is_over_asked
 from tests.capacity_support import ENGINE_TPS_MILLI, Probed
 
 PARAMS = CapacityParams()
@@ -274,6 +276,13 @@ def test_only_what_arrives_inside_the_window_counts(times, sent_us, latency_ppm)
 
 def test_a_rate_is_tokens_over_the_window():
     assert rate_tps_milli(400 * PPM, range(0, 40 * 10**6)) == 10_000
+
+
+@given(st.integers(1, 65_535))
+def test_a_burst_asks_for_no_more_than_a_miner_offers_one_caller(declared):
+    users = users_max(declared, PARAMS)
+    assert 1 <= users <= max(1, 3 * declared / 4)
+    assert not any(is_over_asked(others, declared) for others in range(users))
 
 
 def test_the_range_of_durations_must_rise():

@@ -72,8 +72,9 @@ def test_the_bar_of_an_outage_is_a_majority_at_least():
         FaultParams(outage_ppm=499_999)
 
 
-def test_a_miner_is_asked_too_much_from_its_declared_concurrency_on():
-    assert [is_over_asked(others, 4) for others in range(6)] == [False] * 4 + [True] * 2
+def test_a_miner_is_asked_too_much_once_it_runs_what_it_offers_one_caller():
+    assert [is_over_asked(others, 8) for others in range(9)] == [False] * 6 + [True] * 3
+    assert [is_over_asked(others, 1) for others in range(2)] == [False, True]
 
 
 @given(st.lists(st.sampled_from(Blame), max_size=40))

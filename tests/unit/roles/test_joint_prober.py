@@ -248,7 +248,7 @@ def test_a_refusal_of_more_than_was_declared_is_free(live):
         infer = subnet.client.engines.infer
 
         async def infer_if_free(endpoint, request):
-            if subnet.client.engines.in_flight[endpoint.hotkey] >= 8:
+            if subnet.client.engines.in_flight[endpoint.hotkey] >= 7:
                 exchange = await infer(endpoint, request)
                 return replace(
                     exchange, fault=Fault.REFUSED, rejection_reason="CAPACITY_FULL", response=None
