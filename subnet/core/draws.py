@@ -68,7 +68,8 @@ class DrawParams(BaseModel):
             raise ValueError(f"unknown family {unknown[0]}; known: {', '.join(FAMILIES)}")
         missing = [name for name in self.families if self.tier not in FAMILIES[name].tiers]
         if missing:
-            raise ValueError(f"family {missing[0]} has no tier {self.tier}")
+            known = ", ".join(map(str, FAMILIES[missing[0]].tiers))
+            raise ValueError(f"family {missing[0]} has no tier {self.tier}, only {known}")
         return self
 
 
