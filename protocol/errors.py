@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from protocol.message import WireMessage
-from protocol.units import Digest, Hotkey
+from protocol.units import Digest, Hotkey, RequestId
 
 
 class RejectionReason(StrEnum):
@@ -86,6 +86,7 @@ class Refusal(WireMessage):
     Proof that it said so, and not the caller: back-pressure is cheap, silence is not.
     """
 
+    request_id: RequestId
     request_digest: Digest
     miner_hotkey: Hotkey
     caller_hotkey: Hotkey

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
 from subnet.core.history import EpochRecord, UserPrompt
+from subnet.core.packed import Packed
 from subnet.core.records import Record
 from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import AlarmWindow, OpinionRecord
@@ -82,17 +83,21 @@ class ValidatorStore(Protocol):
 
     def last_statement(self) -> SignedStatement | None: ...
 
+    def statements_head(self) -> bytes | None:
+        """Over all statements, 32 bytes; None before the first."""
+        ...
+
     def close_epoch(
         self,
         epoch: EpochRecord,
         signed: SignedStatement,
         rules: RuleParams,
-        standings: Sequence[MinerStanding],
+        packed: Packed,
         moved: Sequence[MinerStanding],
         records: Sequence[Record],
     ) -> None:
-        """Keep a statement with the records that it counts, made by `rules`; `standings` are those
-        it commits to. Then standings that the weights moved, and why."""
+        """Keep a statement with what it closes, made by `rules`. Then standings that the
+        weights moved, and why."""
         ...
 
     def epochs(self) -> list[EpochRecord]:

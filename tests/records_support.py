@@ -13,7 +13,7 @@ def make_statement(*, epoch_block=20, lines=(), **changes) -> SignedStatement:
         "epoch_block": epoch_block,
         "metagraph_block": epoch_block,
         "period": 1,
-        "secret_digests": ("0" * 64, "0" * 64),
+        "secrets": (),
         "release_digest": "0" * 64,
         "rules_digest": "0" * 64,
         "rules_version": 1,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from protocol.errors import Refusal, Rejection
 from protocol.handshake import MinerCard
 from protocol.inference import Environment, InferenceResponse, OutputHash
 from protocol.release import GRAMMAR_BACKEND, Release
@@ -114,10 +115,13 @@ async def inline(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 class LoopClock:
-    """`ports.Clock` over the virtual loop."""
+    """`ports.Clock` over the virtual loop, which starts `ahead_seconds` later than others."""
+
+    def __init__(self, ahead_seconds: float = 0.0) -> None:
+        self.ahead_seconds = ahead_seconds
 
     def now_ns(self) -> int:
-        return round(asyncio.get_running_loop().time() * 1e9)
+        return round((asyncio.get_running_loop().time() + self.ahead_seconds) * 1e9)
 
     def monotonic_us(self) -> int:
         return round(asyncio.get_running_loop().time() * 1e6)
@@ -242,6 +246,15 @@ def _exchange(
     reason: str | None,
 ) -> Exchange:
     slow = 20_000_000 if miner.behaviour == "slow" else 500_000
+    refusal = None
+    if reason is not None:
+        refusal = Refusal(
+            request_id=request.request_id,
+            request_digest=request.digest(),
+            miner_hotkey=miner.hotkey,
+            caller_hotkey=VALIDATOR,
+            rejection=Rejection(reason=reason, detail="scripted"),
+        )
     return Exchange(
         request=request,
         miner_hotkey=miner.hotkey,
@@ -255,6 +268,8 @@ def _exchange(
         fault=fault,
         fault_detail="scripted",
         rejection_reason=reason,
+        refusal=refusal,
+        refusal_signature=None if refusal is None else "0" * 128,
     )
 
 
@@ -548,7 +563,7 @@ class Subnet:
                 grammars=FakeGrammars(),
                 tokenizer=ByteTokenizer(),
                 store=self.store,
-                clock=LoopClock(),
+                clock=LoopClock(self.chain.first_block * BLOCK_SECONDS),
                 signer=FakeSigner(),
                 release=RELEASE,
                 table=make_table(),

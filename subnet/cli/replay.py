@@ -19,7 +19,7 @@ from subnet.core import epoch_file
 from subnet.core.checks import Check, EpochFile, Outcome
 from subnet.core.draws import Anchor
 from subnet.core.records import RECORD, Faulted
-from subnet.core.replay import chain_checks, contradicted, replay
+from subnet.core.replay import chain_checks, contradicted, draw_blocks, replay
 from subnet.core.statement import is_old
 from subnet.edge.answer_log import read_log
 from subnet.edge.bittensor_chain import BittensorChain
@@ -113,7 +113,7 @@ def replay_command(
     denied: list[Faulted] = []
     if all(one.outcome is not Outcome.FAILED for one in checks if one.name == "records"):
         parsed = [RECORD.validate_json(line) for line in epoch_of.lines]
-        denied = contradicted(parsed, log, verify_signature)
+        denied = contradicted(parsed, log, epoch_of.said.validator_hotkey, verify_signature)
     if as_json:
         typer.echo(report_json(epoch_of, checks, denied))
     else:
@@ -153,18 +153,19 @@ def read_file(path: Path) -> EpochFile:
 
 
 async def _on_chain(settings: Settings, file: EpochFile) -> list[Check]:
-    said = file.signed.statement
+    said = file.said
     reading = await BittensorChain.connect(settings.chain)
     try:
         data = await reading.commitment(said.validator_hotkey)
         weights = {} if said.own_uid is None else await reading.weights(said.own_uid)
+        hashes = {block: await reading.block_hash(block) for block in draw_blocks(file)}
     finally:
         await reading.close()
     try:
         anchor = None if data is None else Anchor.from_bytes(data)
     except ValueError:
         anchor = None
-    return chain_checks(said, file.secrets, anchor, weights)
+    return chain_checks(file, anchor, weights, hashes)
 
 
 def report_json(file: EpochFile, checks: Sequence[Check], denied: Sequence[Faulted]) -> str:
@@ -177,6 +178,7 @@ def report_json(file: EpochFile, checks: Sequence[Check], denied: Sequence[Fault
             "statement": said.digest(),
             "records": said.records,
             "held": all(one.outcome is not Outcome.FAILED for one in checks),
+            "open": sum(one.outcome is Outcome.OPEN for one in checks),
             "checks": [asdict(one) for one in checks],
             "weights": {share.uid: share.share for share in said.weights},
             "contradicted": [
@@ -205,4 +207,6 @@ def _show(file: EpochFile, checks: Sequence[Check], denied: Sequence[Faulted]) -
         )
     is_clean = all(one.outcome is not Outcome.FAILED for one in checks)
     words = "[green]the weights follow from the records[/]" if is_clean else "[red]refuted[/]"
-    console.print(f"{words}: {len(said.weights)} weights, {said.records} records.")
+    is_open = sum(one.outcome is Outcome.OPEN for one in checks)
+    rest = f"; {is_open} checks are open" if is_open else ""
+    console.print(f"{words}: {len(said.weights)} weights, {said.records} records{rest}.")

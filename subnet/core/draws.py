@@ -25,6 +25,9 @@ from subnet.core.benchmark.task import Task
 ANCHOR_VERSION: Final = 2
 FIRST_PERIOD: Final = 1
 """The first whose secret is used: the anchor of period 0 only commits it."""
+REVEALED_AFTER: Final = 2
+"""Periods from a secret's use to its revelation: requests of the last period may still be running,
+and whoever knows their secret knows which of them are benchmarks."""
 SECRET_BYTES: Final = 32
 PARAMS_PREFIX_BYTES: Final = 16
 DIGEST_BYTES: Final = 32
@@ -148,14 +151,14 @@ class Anchor:
     next_digest: bytes
     """`secret_digest` of the secret of `period` + 1."""
     revealed_secret: bytes | None
-    """The secret of `period` - 1."""
+    """The secret of `period` - `REVEALED_AFTER`."""
     params_prefix: bytes
     """First 16 bytes of the digest of all parameters that scores depend on."""
-    statement_digest: bytes | None
-    """Of the validator's latest statement: all its records stand under it."""
+    statements_head: bytes | None
+    """Over all statements of the validator: none can be exchanged later."""
 
     def to_bytes(self) -> bytes:
-        """121 bytes: version, period, digest, revealed secret, params prefix, statement's digest.
+        """121 bytes: version, period, digest, revealed secret, params prefix, statements' head.
 
         Zeros stand for none.
         """
@@ -165,7 +168,7 @@ class Anchor:
             self.next_digest,
             self.revealed_secret or _NONE,
             self.params_prefix,
-            self.statement_digest or _NONE,
+            self.statements_head or _NONE,
         )
 
     @classmethod
@@ -173,26 +176,30 @@ class Anchor:
         """Raises ValueError for bytes that are no anchor of this version."""
         if len(data) != _ANCHOR.size or data[0] != ANCHOR_VERSION:
             raise ValueError(f"not an anchor of version {ANCHOR_VERSION}")
-        _, period, next_digest, revealed, prefix, statement = _ANCHOR.unpack(data)
+        _, period, next_digest, revealed, prefix, head = _ANCHOR.unpack(data)
         return cls(
             period,
             next_digest,
             None if revealed == _NONE else revealed,
             prefix,
-            None if statement == _NONE else statement,
+            None if head == _NONE else head,
         )
 
 
 def anchor_of(
-    master_secret: bytes, period: int, params_digest: bytes, statement_digest: bytes | None = None
+    master_secret: bytes, period: int, params_digest: bytes, statements_head: bytes | None = None
 ) -> Anchor:
     """The anchor that opens a period, counted from 0."""
     return Anchor(
         period=period,
         next_digest=secret_digest(period_secret(master_secret, period + 1)),
-        revealed_secret=period_secret(master_secret, period - 1) if period > 0 else None,
+        revealed_secret=(
+            period_secret(master_secret, period - REVEALED_AFTER)
+            if period >= REVEALED_AFTER
+            else None
+        ),
         params_prefix=params_digest[:PARAMS_PREFIX_BYTES],
-        statement_digest=statement_digest,
+        statements_head=statements_head,
     )
 
 

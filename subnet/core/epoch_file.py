@@ -27,7 +27,9 @@ class _Header(BaseModel):
     format: Literal["assay/epoch/1"] = FORMAT
     signed: SignedStatement
     previous: SignedStatement | None
-    rules: RuleParams
+    rules: RuleParams | None
+    head_before: Digest | None
+    later: tuple[Digest, ...]
     before: tuple[MinerStanding, ...]
     secrets: dict[Whole, Digest]
 
@@ -38,6 +40,8 @@ def to_bytes(file: EpochFile) -> bytes:
         signed=file.signed,
         previous=file.previous,
         rules=file.rules,
+        head_before=None if file.head_before is None else file.head_before.hex(),
+        later=file.later,
         before=file.before,
         secrets={period: secret.hex() for period, secret in file.secrets.items()},
     )
@@ -57,6 +61,8 @@ def from_bytes(content: bytes) -> EpochFile:
         signed=header.signed,
         previous=header.previous,
         rules=header.rules,
+        head_before=None if header.head_before is None else bytes.fromhex(header.head_before),
+        later=header.later,
         before=header.before,
         lines=tuple(lines),
         secrets={period: bytes.fromhex(secret) for period, secret in header.secrets.items()},

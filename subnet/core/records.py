@@ -35,6 +35,8 @@ from subnet.core.verification.bounds import Reading
 from subnet.core.verification.evidence import Channel
 
 MILLI: Final = 1000
+MISSED_REQUESTS_MILLI_MAX: Final = 60_000
+"""One look at a miner stands for at most a minute's requests, one a second."""
 
 
 class _Record(BaseModel):
@@ -131,13 +133,14 @@ class Lost(BaseModel):
 
 
 class Started(BaseModel):
-    """A process of this validator began, with these rules. Moves nothing."""
+    """A process of this validator began: what follows goes by these rules and this release."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["start"] = "start"
     at_us: Microseconds
-    rules_digest: Digest
+    rules: RuleParams
+    release_digest: Digest
 
     def to_bytes(self) -> bytes:
         """As it is kept."""
@@ -150,7 +153,7 @@ class Missed(_Record):
     kind: Literal["miss"] = "miss"
     word: str
     blame: Blame
-    missed_requests_milli: Whole
+    missed_requests_milli: Annotated[int, Field(ge=0, le=MISSED_REQUESTS_MILLI_MAX)]
     """Thousandths of requests that the look at it stands for."""
 
     def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
@@ -165,6 +168,7 @@ class PassedOver(_Record):
     kind: Literal["pass"] = "pass"
     draw: Draw
     response_digest: Digest
+    traffic: Traffic
 
     def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
         """The same standing."""

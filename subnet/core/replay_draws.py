@@ -4,11 +4,12 @@ Each function looks at one thing, says in one line what it found, and raises Fai
 record contradicts the rules, or OpenError where something is still hidden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from subnet.core.audit import PPM, Traffic, audit_draw_ppm
-from subnet.core.checks import EpochFile, FailedError, OpenError, Verify
-from subnet.core.draws import DrawParams, draw_task, request_id, secret_digest
+from protocol.errors import RejectionReason
+from subnet.core.audit import PPM, AuditParams, Traffic, audit_draw_ppm
+from subnet.core.checks import EpochFile, FailedError, OpenError, Segment, Verify
+from subnet.core.draws import REVEALED_AFTER, draw_task, request_id, secret_digest
 from subnet.core.records import (
     ENDINGS,
     Answered,
@@ -17,121 +18,191 @@ from subnet.core.records import (
     Lost,
     PassedOver,
     Record,
+    Started,
     Violated,
     prompt_digest,
 )
+from subnet.core.standing import Blame, blame_of_refusal
 from subnet.core.statement import EpochStatement, Unaudited
+
+IN_FLIGHT_US_MAX = 660_000_000
+"""The protocol's longest timeout, and a minute to write down how it ended."""
+REASONS = frozenset(map(str, RejectionReason))
 
 
 def check_due(file: EpochFile, records: Sequence[Record]) -> str:
     """Each draw that became due has one ending, or is named as still in flight."""
-    said = file.signed.statement
-    before = None if file.previous is None else file.previous.statement
-    due = set() if before is None else {one.counter for one in before.in_flight}
-    due |= set(range(0 if before is None else before.next_counter, said.next_counter))
-    in_flight = {one.counter for one in said.in_flight}
+    said, before = file.said, file.said_before
+    first = 0 if before is None else before.next_counter
+    carried = {} if before is None else {one.counter: one for one in before.in_flight}
+    in_flight = {one.counter: one for one in said.in_flight}
+    if not 0 <= said.next_counter - first <= len(records) + len(in_flight):
+        raise FailedError(f"draws {first} to {said.next_counter} cannot all have endings here")
+    due = carried.keys() | set(range(first, said.next_counter))
+    periods = {said.period} if before is None else {before.period, said.period}
     ended: set[int] = set()
     for record in records:
         if isinstance(record, ENDINGS):
             if record.counter in ended:
                 raise FailedError(f"draw {record.counter} has two endings")
             ended.add(record.counter)
-    if missing := sorted(due - ended - in_flight):
+            turn = carried.get(record.counter)
+            if record.period not in (periods if turn is None else {turn.period}):
+                raise FailedError(f"draw {record.counter} is not of period {record.period}")
+    if missing := sorted(due - ended - in_flight.keys()):
         raise FailedError(f"draw {missing[0]} was due and has no ending ({len(missing)} such)")
-    if foreign := sorted((ended | in_flight) - due):
+    if foreign := sorted((ended | in_flight.keys()) - due):
         raise FailedError(f"draw {foreign[0]} was not due ({len(foreign)} such)")
-    if both := ended & in_flight:
+    if both := ended & in_flight.keys():
         raise FailedError(f"draw {min(both)} is said to be in flight, and has an ending")
+    for one in said.in_flight:
+        turn = carried.get(one.counter)
+        if one.since_us != (said.at_us if turn is None else turn.since_us):
+            raise FailedError(f"draw {one.counter} was in flight since another time")
+        if said.at_us - one.since_us > IN_FLIGHT_US_MAX:
+            raise FailedError(f"draw {one.counter} is in flight for longer than any request may be")
+    starts = _assert_lost_with_a_process(records)
     lost = sum(isinstance(record, Lost) for record in records)
-    return f"{len(ended)} endings, {lost} of them lost with a process; {len(in_flight)} in flight"
+    return (
+        f"{len(ended)} endings, {lost} of them lost in {starts} starts; {len(in_flight)} under way"
+    )
 
 
-def check_secrets(file: EpochFile) -> str:
+def _assert_lost_with_a_process(records: Sequence[Record]) -> int:
+    """What a process loses stands directly behind the next one's start, and nothing of it ends."""
+    may_lose, gone, starts = False, -1, 0
+    for record in records:
+        if isinstance(record, Started):
+            may_lose, starts = True, starts + 1
+        elif isinstance(record, Lost):
+            if not may_lose:
+                raise FailedError(f"draw {record.counter} was lost, and no process had ended")
+            gone = max(gone, record.counter)
+        else:
+            may_lose = False
+            if isinstance(record, ENDINGS) and record.counter < gone:
+                raise FailedError(f"draw {record.counter} outlived the process that asked")
+    return starts
+
+
+def check_secrets(file: EpochFile, records: Sequence[Record]) -> str:
     """Every secret is the one that the statement before fixed, before its use."""
-    before = None if file.previous is None else file.previous.statement
+    before, said = file.said_before, file.said
     if before is None:
         raise OpenError("nothing before this statement fixed its secrets; the anchors did")
-    fixed = dict(zip((before.period, before.period + 1), before.secret_digests, strict=True))
-    for period in file.secrets.keys() & fixed.keys():
-        if secret_digest(file.secrets[period]).hex() != fixed[period]:
+    fixed = {one.period: one.secret_digest for one in before.secrets}
+    for period, secret in file.secrets.items():
+        if period not in fixed:
+            raise FailedError(f"nobody fixed a secret for period {period} in time")
+        if secret_digest(secret).hex() != fixed[period]:
             raise FailedError(f"the secret of period {period} is not the one that was fixed")
-    if foreign := sorted(file.secrets.keys() - fixed.keys()):
-        raise FailedError(f"nobody fixed a secret for period {foreign[0]} in time")
+    used = {one.period for one in records if isinstance(one, ENDINGS)}
+    used |= {one.draw.period for one in records if isinstance(one, Audited | PassedOver)}
+    now = said.period + len(file.later)
+    revealed = {one for one in used if one <= now - REVEALED_AFTER}
+    if hidden := sorted(revealed - file.secrets.keys()):
+        raise FailedError(f"the secret of period {hidden[0]} is revealed by now, and not here")
     if not file.secrets:
         raise OpenError("no secret of this epoch is revealed yet")
     return f"those of periods {', '.join(map(str, sorted(file.secrets)))}, fixed before their use"
 
 
-def check_draws(records: Sequence[Record], params: DrawParams, secrets: Mapping[int, bytes]) -> str:
+def check_draws(segments: Sequence[Segment], file: EpochFile) -> str:
     """Request ids and benchmarks' prompts are what the revealed secret draws."""
-    checked = hidden = 0
-    for record in records:
-        if not isinstance(record, Answered | Violated | Faulted):
-            continue
-        secret = secrets.get(record.period)
-        if secret is None:
-            hidden += 1
-            continue
-        if request_id(secret, record.counter) != record.request_id:
-            raise FailedError(f"request {record.request_id} is not draw {record.counter}")
-        is_benchmark = record.traffic is Traffic.BENCHMARK
-        if is_benchmark is (record.prompt_digest is None):
-            raise FailedError(f"request {record.request_id}: a benchmark names its prompt")
-        if is_benchmark:
-            task = draw_task(secret, record.counter, params)
-            if prompt_digest(task.prompt) != record.prompt_digest:
-                raise FailedError(f"request {record.request_id} asked another task than drawn")
-        checked += 1
+    checked = hidden = of_users = 0
+    for segment in segments:
+        for record in segment.records:
+            if not isinstance(record, Answered | Violated | Faulted):
+                continue
+            is_benchmark = record.traffic is Traffic.BENCHMARK
+            of_users += not is_benchmark
+            if is_benchmark is (record.prompt_digest is None):
+                raise FailedError(f"request {record.request_id}: a benchmark names its prompt")
+            secret = file.secrets.get(record.period)
+            if secret is None:
+                hidden += 1
+                continue
+            if request_id(secret, record.counter) != record.request_id:
+                raise FailedError(f"request {record.request_id} is not draw {record.counter}")
+            if is_benchmark:
+                task = draw_task(secret, record.counter, segment.rules.draws)
+                if prompt_digest(task.prompt) != record.prompt_digest:
+                    raise FailedError(f"request {record.request_id} asked another task than drawn")
+            checked += 1
     if hidden and not checked:
         raise OpenError("the secret of this period is not revealed yet")
-    return f"{checked} requests are what the secret draws, {hidden} not checkable yet"
+    words = f"{checked} requests are what the secret draws, {hidden} not checkable yet"
+    return f"{words}; {of_users} are said to be users'"
 
 
-def check_audits(records: Sequence[Record], file: EpochFile) -> str:
+def check_audits(segments: Sequence[Segment], file: EpochFile) -> str:
     """Who is audited was drawn, and no answer was left out."""
-    said = file.signed.statement
-    carried = () if file.previous is None else file.previous.statement.waiting
-    answers = {record.counter: record for record in records if isinstance(record, Answered)}
+    said, before = file.said, file.said_before
+    due = {} if before is None else {one.counter: one for one in before.waiting}
+    hashes: dict[int, str] = {}
     seen: set[int] = set()
-    for record in records:
-        if not isinstance(record, Audited | PassedOver):
-            continue
-        counter = record.draw.counter
-        if counter in seen:
-            raise FailedError(f"the answer to draw {counter} was audited twice")
-        seen.add(counter)
-        answer = answers.get(counter)
-        if answer is not None and (
-            answer.response.digest() != record.response_digest
-            or answer.miner_hotkey != record.miner_hotkey
-        ):
-            raise FailedError(f"the audit of draw {counter} is of another answer")
-        _assert_drawn(record, file)
-    due = [*carried, *(Unaudited(counter=n, traffic=one.traffic) for n, one in answers.items())]
-    if foreign := sorted(seen - {one.counter for one in due}):
-        raise FailedError(f"the answer to draw {foreign[0]} was audited, and nobody gave it")
-    waiting = tuple(one for one in due if one.counter not in seen)
+    for segment in segments:
+        for record in segment.records:
+            if isinstance(record, Answered):
+                due[record.counter] = waiting_of(record)
+            elif isinstance(record, Audited | PassedOver):
+                _assert_of_an_answer(record, due, seen)
+                _assert_drawn(record, segment.rules.audit, file, hashes)
+                seen.add(record.draw.counter)
+    waiting = tuple(one for counter, one in due.items() if counter not in seen)
     if waiting != said.waiting:
         raise FailedError("an answer was neither audited nor passed over, nor does it wait")
-    if file.rules.audit.benchmark_ppm == PPM:
-        _assert_none_left_out(due, seen)
+    if segments[-1].rules.audit.benchmark_ppm == PPM:
+        _assert_none_left_out(list(due.values()), seen)
     return f"{len(seen)} drawn or passed over as the rules say, {len(waiting)} wait"
 
 
-def _assert_drawn(record: Audited | PassedOver, file: EpochFile) -> None:
-    draw, audit = record.draw, file.rules.audit
-    shares = {audit.benchmark_ppm, audit.organic_ppm}
-    shares |= {max(share, audit.suspect_ppm) for share in shares}
-    if draw.share_ppm not in shares:
+def waiting_of(record: Answered) -> Unaudited:
+    """An answer as a statement names it."""
+    return Unaudited(
+        counter=record.counter,
+        period=record.period,
+        miner_hotkey=record.miner_hotkey,
+        traffic=record.traffic,
+        response_digest=record.response.digest(),
+    )
+
+
+def _assert_of_an_answer(
+    record: Audited | PassedOver, due: dict[int, Unaudited], seen: set[int]
+) -> None:
+    counter = record.draw.counter
+    if counter in seen:
+        raise FailedError(f"the answer to draw {counter} was audited twice")
+    if due.get(counter) != Unaudited(
+        counter=counter,
+        period=record.draw.period,
+        miner_hotkey=record.miner_hotkey,
+        traffic=record.traffic,
+        response_digest=record.response_digest,
+    ):
+        raise FailedError(f"the audit of draw {counter} is of an answer that nobody gave")
+
+
+def _assert_drawn(
+    record: Audited | PassedOver, audit: AuditParams, file: EpochFile, hashes: dict[int, str]
+) -> None:
+    draw = record.draw
+    is_benchmark = record.traffic is Traffic.BENCHMARK
+    share = audit.benchmark_ppm if is_benchmark else audit.organic_ppm
+    # Users' answers in a burst are audited as benchmarks are.
+    if draw.share_ppm not in {share, max(share, audit.suspect_ppm), audit.benchmark_ppm}:
         raise FailedError(f"draw {draw.counter}: no rule audits a share of {draw.share_ppm} ppm")
     is_audited = isinstance(record, Audited)
     if draw.share_ppm == PPM:
         if not is_audited:
             raise FailedError(f"draw {draw.counter}: all such answers are audited, this was not")
         return
-    secret = file.secrets.get(draw.period)
-    if draw.block_hash is None:
+    if draw.block is None or draw.block_hash is None:
         raise FailedError(f"draw {draw.counter} names no block whose hash decided")
+    if hashes.setdefault(draw.block, draw.block_hash) != draw.block_hash:
+        raise FailedError(f"block {draw.block} has two hashes")
+    secret = file.secrets.get(draw.period)
     if secret is not None:
         ppm = audit_draw_ppm(record.response_digest, bytes.fromhex(draw.block_hash), secret)
         if is_audited is not (ppm < draw.share_ppm):
@@ -150,34 +221,60 @@ def _assert_none_left_out(due: Sequence[Unaudited], seen: set[int]) -> None:
             raise FailedError(f"an answer before that to draw {answer.counter} was not audited")
 
 
-def check_signatures(records: Sequence[Record], said: EpochStatement, verify: Verify) -> str:
+def check_signatures(segments: Sequence[Segment], said: EpochStatement, verify: Verify) -> str:
     """Every answer and refusal was signed by the miner, to this validator."""
     answers = refusals = 0
-    for record in records:
-        if isinstance(record, Answered | Violated):
-            response = record.response
-            is_theirs = (
-                response.miner_hotkey == record.miner_hotkey
-                and response.caller_hotkey == said.validator_hotkey
-                and response.request_digest == record.request_digest
-                and response.release_digest == said.release_digest
-            )
-            if not is_theirs or not verify(
-                response.signing_bytes(), record.signature, record.miner_hotkey
-            ):
-                raise FailedError(f"{record.miner_hotkey} did not sign {record.request_id}")
-            answers += 1
-        if isinstance(record, Faulted) and record.refusal is not None:
-            refusal = record.refusal
-            is_theirs = (
-                refusal.miner_hotkey == record.miner_hotkey
-                and refusal.caller_hotkey == said.validator_hotkey
-                and refusal.request_digest == record.request_digest
-                and refusal.rejection.reason == record.word
-            )
-            if not is_theirs or not verify(
-                refusal.signing_bytes(), record.refusal_signature or "", record.miner_hotkey
-            ):
-                raise FailedError(f"{record.miner_hotkey} did not refuse {record.request_id}")
-            refusals += 1
+    asked: set[str] = set()
+    for segment in segments:
+        for record in segment.records:
+            if not isinstance(record, Answered | Violated | Faulted):
+                continue
+            if record.request_digest in asked:
+                raise FailedError(f"request {record.request_id} is another one under a new name")
+            asked.add(record.request_digest)
+            if isinstance(record, Faulted):
+                refusals += _assert_fault(record, said, verify)
+            else:
+                _assert_answer(record, segment.release_digest, said, verify)
+                answers += 1
     return f"{answers} answers and {refusals} refusals, each signed by its miner"
+
+
+def _assert_answer(
+    record: Answered | Violated, release_digest: str, said: EpochStatement, verify: Verify
+) -> None:
+    response = record.response
+    is_theirs = (
+        response.miner_hotkey == record.miner_hotkey
+        and response.caller_hotkey == said.validator_hotkey
+        and response.request_digest == record.request_digest
+        and response.release_digest == release_digest
+    )
+    if not is_theirs or not verify(response.signing_bytes(), record.signature, record.miner_hotkey):
+        raise FailedError(f"{record.miner_hotkey} did not sign {record.request_id}")
+
+
+def _assert_fault(record: Faulted, said: EpochStatement, verify: Verify) -> bool:
+    """Whether it is a refusal; its word and blame follow from what the miner signed, or did not."""
+    refusal = record.refusal
+    if (record.word in REASONS) is (refusal is None):
+        raise FailedError(f"request {record.request_id}: {record.word} without proof")
+    if refusal is None:
+        if record.blame in (Blame.BACK_PRESSURE, Blame.GATEWAY):
+            raise FailedError(f"request {record.request_id}: {record.blame} without a refusal")
+        return False
+    is_theirs = (
+        refusal.request_id == record.request_id
+        and refusal.miner_hotkey == record.miner_hotkey
+        and refusal.caller_hotkey == said.validator_hotkey
+        and refusal.request_digest == record.request_digest
+        and refusal.rejection.reason == record.word
+    )
+    signature = record.refusal_signature or ""
+    if not is_theirs or not verify(refusal.signing_bytes(), signature, record.miner_hotkey):
+        raise FailedError(f"{record.miner_hotkey} did not refuse {record.request_id}")
+    blame = blame_of_refusal(record.word)
+    allowed = {blame, Blame.GATEWAY} if blame is Blame.BACK_PRESSURE else {blame}
+    if record.blame not in allowed:
+        raise FailedError(f"request {record.request_id}: {record.word} is not {record.blame}")
+    return True

@@ -22,6 +22,13 @@ from subnet.core.standing import MinerStanding
 Uid = Annotated[int, Field(ge=0, lt=65_536)]
 
 
+class SecretDigest(WireMessage):
+    """What fixes a period's secret before it is used."""
+
+    period: Whole
+    secret_digest: Digest
+
+
 class TurnRef(WireMessage):
     """A due request: which draw of which period's secret."""
 
@@ -29,11 +36,21 @@ class TurnRef(WireMessage):
     counter: Whole
 
 
+class InFlight(TurnRef):
+    """One without an ending."""
+
+    since_us: Microseconds
+    """When the first statement named it."""
+
+
 class Unaudited(WireMessage):
     """An answer that waits for its audit draw."""
 
     counter: Whole
+    period: Whole
+    miner_hotkey: Hotkey
     traffic: Traffic = Field(strict=False)
+    response_digest: Digest
 
 
 class MinerPay(WireMessage):
@@ -67,9 +84,9 @@ class EpochStatement(WireMessage):
     """When consensus ran; the statement's name among those of one validator."""
     period: Whole
     """Whose secret was in use."""
-    secret_digests: tuple[Digest, Digest]
-    """Of the secrets of `period` and the next: whoever holds the anchor of this statement holds
-    them before the second is used."""
+    secrets: tuple[SecretDigest, ...]
+    """Of `period`, of the next one, and of all that `in_flight` and `waiting` name; by period.
+    Whoever holds this statement's anchor holds the next one's before it is used."""
     metagraph_block: BlockNumber
     """Whose uids the weights go by."""
     release_digest: Digest
@@ -81,7 +98,7 @@ class EpochStatement(WireMessage):
     """Over the records since the statement before."""
     next_counter: Whole
     """All draws below it were due by now."""
-    in_flight: tuple[TurnRef, ...]
+    in_flight: tuple[InFlight, ...]
     """Those of them whose ending is still to come."""
     waiting: tuple[Unaudited, ...]
     """Answers to be audited or passed over in a later epoch, in the order in which they came."""
@@ -108,12 +125,31 @@ class OpenRecords:
     """The records that no statement counts yet, as they are kept, in order."""
 
     lines: tuple[bytes, ...]
+    last_sequence: int
+    """The store's own number of the last of them."""
     next_counter: int
     """All draws below it are or were due."""
     in_flight: tuple[TurnRef, ...]
     """Those of them without an ending."""
     waiting: tuple[Unaudited, ...]
     """Answers that wait for their audit draw, in order."""
+
+
+def head_after(head: bytes | None, statement_digest: str) -> bytes:
+    """The head over all statements up to this one, 32 bytes: what the anchor holds."""
+    before = head or bytes(32)
+    return hashlib.sha256(b"assay/head/1\n" + before + bytes.fromhex(statement_digest)).digest()
+
+
+def in_flight_of(
+    turns: Sequence[TurnRef], before: EpochStatement | None, at_us: int
+) -> tuple[InFlight, ...]:
+    """The requests under way, each with when it was first named."""
+    known = {} if before is None else {one.counter: one.since_us for one in before.in_flight}
+    return tuple(
+        InFlight(period=one.period, counter=one.counter, since_us=known.get(one.counter, at_us))
+        for one in turns
+    )
 
 
 def records_root(lines: Iterable[bytes]) -> str:

@@ -155,6 +155,7 @@ class AnswerReader:
     def refused(self, rejection: Rejection, signature: str | None) -> StreamFaultError:
         """A refusal that the miner signed; without its signature anybody could have said so."""
         refusal = Refusal(
+            request_id=self.request.request_id,
             request_digest=self._request_digest,
             miner_hotkey=self.miner_hotkey,
             caller_hotkey=self.caller_hotkey,

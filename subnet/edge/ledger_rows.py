@@ -1,9 +1,5 @@
-"""records, statements <-> ROWS: the open records one by one, those of past epochs as one blob each.
+"""records, statements <-> ROWS: open records one by one, those of past epochs as one blob each."""
 
-An epoch's records shrink tenfold when deflated together, and nobody reads one of them alone.
-"""
-
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,10 +7,19 @@ import sqlalchemy as sa
 
 from subnet.core.audit import Traffic
 from subnet.core.checks import EpochFile
-from subnet.core.records import ENDINGS, RECORD, Record
+from subnet.core.draws import REVEALED_AFTER
+from subnet.core.packed import Packed, unpacked
+from subnet.core.records import ENDINGS, RECORD, Audited, PassedOver, Record
 from subnet.core.rules import RuleParams
 from subnet.core.standing import MinerStanding
-from subnet.core.statement import EpochStatement, OpenRecords, SignedStatement, TurnRef, Unaudited
+from subnet.core.statement import (
+    EpochStatement,
+    OpenRecords,
+    SignedStatement,
+    TurnRef,
+    Unaudited,
+    head_after,
+)
 from subnet.edge.fact_rows import fact
 from subnet.edge.validator_schema import LEDGER, PENDING, STATEMENTS
 
@@ -36,12 +41,25 @@ def open_records(
     db: sa.Connection, next_counter: int, open_turns: Sequence[TurnRef]
 ) -> OpenRecords:
     """All since the last statement; `open_turns` are due and without an ending."""
-    lines = db.execute(sa.select(LEDGER.c.body).order_by(LEDGER.c.sequence)).scalars()
-    pending = sa.select(PENDING.c.counter, PENDING.c.traffic).order_by(PENDING.c.sequence)
-    waiting = tuple(
-        Unaudited(counter=row.counter, traffic=Traffic(row.traffic)) for row in db.execute(pending)
+    rows = db.execute(sa.select(LEDGER.c.sequence, LEDGER.c.body).order_by(LEDGER.c.sequence)).all()
+    columns = (
+        PENDING.c.counter,
+        PENDING.c.period,
+        PENDING.c.miner_hotkey,
+        PENDING.c.traffic,
+        PENDING.c.response_digest,
     )
-    return OpenRecords(tuple(lines), next_counter, tuple(open_turns), waiting)
+    waiting = tuple(
+        Unaudited(**{**row, "traffic": Traffic(row["traffic"])})
+        for row in db.execute(sa.select(*columns).order_by(PENDING.c.sequence)).mappings()
+    )
+    return OpenRecords(
+        lines=tuple(row.body for row in rows),
+        last_sequence=rows[-1].sequence if rows else 0,
+        next_counter=next_counter,
+        in_flight=tuple(open_turns),
+        waiting=waiting,
+    )
 
 
 def last_statement(db: sa.Connection) -> SignedStatement | None:
@@ -52,33 +70,31 @@ def last_statement(db: sa.Connection) -> SignedStatement | None:
 
 
 def close(
-    db: sa.Connection,
-    signed: SignedStatement,
-    rules: RuleParams,
-    standings: Sequence[MinerStanding],
-    epochs_max: int,
+    db: sa.Connection, signed: SignedStatement, rules: RuleParams, packed: Packed, epochs_max: int
 ) -> None:
     """Move the records that the statement counts out of the open ones."""
-    count = signed.statement.records
-    query = sa.select(LEDGER).order_by(LEDGER.c.sequence).limit(count)
-    rows = db.execute(query).all()
-    assert len(rows) == count, "records are only ever added"
-    if rows:
-        db.execute(LEDGER.delete().where(LEDGER.c.sequence <= rows[-1].sequence))
+    db.execute(LEDGER.delete().where(LEDGER.c.sequence <= packed.last_sequence))
     db.execute(
         STATEMENTS.insert().values(
             epoch_block=signed.statement.epoch_block,
             at_us=signed.statement.at_us,
             body=signed.model_dump_json(),
             rules=rules.model_dump_json(),
-            standings=_deflated([one.model_dump_json().encode() for one in standings]),
-            records=_deflated([row.body for row in rows]),
+            head=head_after(statements_head(db), signed.statement.digest()),
+            standings=packed.standings,
+            records=packed.records,
         )
     )
     kept = sa.select(STATEMENTS.c.sequence).order_by(STATEMENTS.c.sequence.desc())
     oldest = db.execute(kept.offset(epochs_max).limit(1)).scalar()
     if oldest is not None:
         db.execute(STATEMENTS.delete().where(STATEMENTS.c.sequence <= oldest))
+
+
+def statements_head(db: sa.Connection) -> bytes | None:
+    """The head over all statements; None before the first."""
+    query = sa.select(STATEMENTS.c.head).order_by(STATEMENTS.c.sequence.desc()).limit(1)
+    return db.execute(query).scalar()
 
 
 def closed_epochs(db: sa.Connection, at_us_max: int) -> list[int]:
@@ -125,43 +141,49 @@ def epoch_file(
     last = db.execute(sa.select(STATEMENTS).where(earlier).order_by(latest).limit(1)).first()
     if (last is None) is not (signed.statement.previous is None):
         return None
-    lines = tuple(_inflated(row.records))
-    periods = {record.period for line in lines if isinstance(record := _parsed(line), ENDINGS)}
-    period = int(fact(db, "period"))
+    lines = tuple(unpacked(row.records))
+    later = sa.select(STATEMENTS.c.body).where(STATEMENTS.c.sequence > row.sequence)
+    followed = db.execute(later.order_by(STATEMENTS.c.sequence)).scalars()
+    revealed = int(fact(db, "period")) - REVEALED_AFTER
     return EpochFile(
         signed=signed,
         previous=None if last is None else SignedStatement.model_validate_json(last.body),
-        rules=RuleParams.model_validate_json(row.rules),
+        rules=None if last is None else RuleParams.model_validate_json(last.rules),
         before=() if last is None else tuple(_standings(last.standings)),
         lines=lines,
-        secrets={one: secret_of(one) for one in sorted(periods) if one < period},
+        secrets={one: secret_of(one) for one in sorted(_periods(lines)) if one <= revealed},
+        head_before=None if last is None else last.head,
+        later=tuple(
+            SignedStatement.model_validate_json(body).statement.digest() for body in followed
+        ),
     )
 
 
-def _parsed(line: bytes) -> Record:
-    return RECORD.validate_json(line)
+def _periods(lines: Sequence[bytes]) -> set[int]:
+    """Those whose secrets a replay of these records asks for."""
+    found: set[int] = set()
+    for record in map(RECORD.validate_json, lines):
+        if isinstance(record, ENDINGS):
+            found.add(record.period)
+        elif isinstance(record, Audited | PassedOver):
+            found.add(record.draw.period)
+    return found
 
 
 def _standings(blob: bytes) -> list[MinerStanding]:
-    return [MinerStanding.model_validate_json(line) for line in _inflated(blob)]
+    return [MinerStanding.model_validate_json(line) for line in unpacked(blob)]
 
 
 def lost_turns(db: sa.Connection) -> list[TurnRef]:
     """Due requests that a process left without an ending; of its own period, as far as is known."""
     before = last_statement(db)
     period, end = int(fact(db, "period")), int(fact(db, "counter"))
-    due = {} if before is None else {one.counter: one for one in before.statement.in_flight}
+    due: dict[int, TurnRef] = {}
+    if before is not None:
+        due |= {one.counter: one for one in before.statement.in_flight}
     first = 0 if before is None else before.statement.next_counter
     due |= {counter: TurnRef(period=period, counter=counter) for counter in range(first, end)}
     ended = db.execute(sa.select(LEDGER.c.counter).where(LEDGER.c.counter.is_not(None))).scalars()
     for counter in ended:
         due.pop(counter, None)
     return [due[counter] for counter in sorted(due)]
-
-
-def _deflated(lines: Sequence[bytes]) -> bytes:
-    return zlib.compress(b"".join(line + b"\n" for line in lines))
-
-
-def _inflated(blob: bytes) -> list[bytes]:
-    return zlib.decompress(blob).splitlines()

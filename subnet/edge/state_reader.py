@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from subnet.config import ConfigError
 from subnet.core.checks import EpochFile
-from subnet.core.draws import period_secret
+from subnet.core.draws import REVEALED_AFTER, period_secret
 from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import AlarmWindow, OpinionRecord, Verdict
@@ -110,6 +110,11 @@ class StateReader:
         with self._begin() as db:
             return opinions(db, Verdict.CONTRADICTED)
 
+    def statements_head(self) -> bytes | None:
+        """The head over all statements; None before the first."""
+        with self._begin() as db:
+            return ledger_rows.statements_head(db)
+
     def last_statement(self) -> SignedStatement | None:
         """What the validator last signed."""
         with self._begin() as db:
@@ -137,7 +142,11 @@ class StateReader:
         """The secrets of those of `periods` that are over."""
         with self._begin() as db:
             master, current = bytes.fromhex(fact(db, "master_secret")), int(fact(db, "period"))
-        return {period: period_secret(master, period) for period in periods if period < current}
+        return {
+            period: period_secret(master, period)
+            for period in periods
+            if period <= current - REVEALED_AFTER
+        }
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:

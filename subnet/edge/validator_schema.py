@@ -16,7 +16,7 @@ STANDINGS = sa.Table(
     "standings",
     META,
     sa.Column("hotkey", sa.String, primary_key=True),
-    sa.Column("release_digest", sa.String, primary_key=True),
+    sa.Column("release_digest", sa.String, nullable=False),
     sa.Column("body", sa.String, nullable=False),
 )
 PENDING = sa.Table(
@@ -64,10 +64,12 @@ STATEMENTS = sa.Table(
     sa.Column("at_us", sa.Integer, nullable=False),
     sa.Column("body", sa.String, nullable=False),
     sa.Column("rules", sa.String, nullable=False),
+    sa.Column("head", sa.LargeBinary, nullable=False),
     sa.Column("standings", sa.LargeBinary, nullable=False),
     sa.Column("records", sa.LargeBinary, nullable=False),
 )
-"""`standings` after the records, and `records`: lines of JSON, deflated."""
+"""`head` over all statements up to this one; `standings` after the records, and `records`: lines of
+JSON, deflated."""
 EPOCHS = sa.Table(
     "epochs",
     META,

@@ -16,6 +16,7 @@ from subnet.config import ConfigError
 from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
 from subnet.core.bundle import EvidenceRules
 from subnet.core.history import EpochRecord, UserPrompt
+from subnet.core.packed import Packed
 from subnet.core.records import ENDINGS, Lost, Record, Started
 from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import OpinionRecord, Verdict
@@ -47,7 +48,6 @@ EPOCHS_MAX: Final = 1000
 """Epochs kept one by one; older ones only in their totals."""
 STATEMENTS_MAX: Final = 60
 """Statements kept with their records: three days of 72-minute epochs."""
-COUNTERS_AT_ONCE: Final = 64
 
 
 class SqliteValidatorStore(StateReader):
@@ -60,7 +60,7 @@ class SqliteValidatorStore(StateReader):
         `new_secret` becomes the master secret if there is none yet. Raises ConfigError.
         """
         super().__init__(path, open_engine(str(path)))
-        self._counters = range(0)
+        self._next_counter = 0
         self._in_flight: dict[int, TurnRef] = {}
         """Due requests without an ending, by counter."""
         self._evidence: tuple[str, KeptLimits] | None = None
@@ -86,15 +86,10 @@ class SqliteValidatorStore(StateReader):
             self._evidence = save_rules(db, rules), limits
 
     def reserve_counter(self) -> int:
-        """A number that no request had before, across restarts.
-
-        Reserved many at a time; a restart skips those that were left.
-        """
-        if not self._counters:
-            with self._begin() as db:
-                end = increment(db, "counter", COUNTERS_AT_ONCE)
-            self._counters = range(end - COUNTERS_AT_ONCE, end)
-        first, self._counters = self._counters[0], self._counters[1:]
+        """A number that no request had before, across restarts."""
+        with self._begin() as db:
+            self._next_counter = increment(db, "counter", 1)
+        first = self._next_counter - 1
         self._in_flight[first] = TurnRef(period=self._period, counter=first)
         return first
 
@@ -200,21 +195,21 @@ class SqliteValidatorStore(StateReader):
         """All since the last statement."""
         due = [self._in_flight[counter] for counter in sorted(self._in_flight)]
         with self._begin() as db:
-            return ledger_rows.open_records(db, self._counters.start, due)
+            return ledger_rows.open_records(db, self._next_counter, due)
 
     def close_epoch(
         self,
         epoch: EpochRecord,
         signed: SignedStatement,
         rules: RuleParams,
-        standings: Sequence[MinerStanding],
+        packed: Packed,
         moved: Sequence[MinerStanding],
         records: Sequence[Record],
     ) -> None:
         """Keep a statement with the records it counts; then what the weights moved, and why."""
         with self._begin() as db:
             epoch_rows.save_epoch(db, epoch, EPOCHS_MAX)
-            ledger_rows.close(db, signed, rules, standings, STATEMENTS_MAX)
+            ledger_rows.close(db, signed, rules, packed, STATEMENTS_MAX)
             for standing in moved:
                 _save_standing(db, standing)
             ledger_rows.append(db, records)
@@ -226,10 +221,13 @@ class SqliteValidatorStore(StateReader):
             lost = ledger_rows.lost_turns(db)
             ended = [Lost(at_us=at_us, period=one.period, counter=one.counter) for one in lost]
             ledger_rows.append(
-                db, [Started(at_us=at_us, rules_digest=in_use.rules.digest()), *ended]
+                db,
+                [
+                    Started(at_us=at_us, rules=in_use.rules, release_digest=in_use.release_digest),
+                    *ended,
+                ],
             )
-            end = int(fact(db, "counter"))
-        self._counters = range(end, end)
+            self._next_counter = int(fact(db, "counter"))
 
     def add_prompts(self, texts: Sequence[str], *, has_consent: bool = False) -> None:
         """Users' own prompts, to be answered once a miner has passed probation.
@@ -269,15 +267,12 @@ class SqliteValidatorStore(StateReader):
 
 
 def _save_standing(db: sa.Connection, standing: MinerStanding) -> None:
+    """The one row of its hotkey: what it was on another release moved with it."""
     row = {
         "hotkey": standing.hotkey,
         "release_digest": standing.release_digest,
         "body": standing.model_dump_json(),
     }
     db.execute(
-        insert(STANDINGS)
-        .values(**row)
-        .on_conflict_do_update(
-            index_elements=["hotkey", "release_digest"], set_={"body": row["body"]}
-        )
+        insert(STANDINGS).values(**row).on_conflict_do_update(index_elements=["hotkey"], set_=row)
     )

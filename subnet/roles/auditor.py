@@ -286,6 +286,7 @@ def _pass(one: DrawnAnswer, now_us: int) -> PassedOver:
         miner_hotkey=one.pending.miner_hotkey,
         draw=one.draw,
         response_digest=one.pending.response_digest,
+        traffic=one.pending.traffic,
     )
 
 

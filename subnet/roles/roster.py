@@ -16,7 +16,7 @@ from protocol.handshake import MinerCard
 from protocol.release import Release
 from subnet.config import ValidatorSettings
 from subnet.core.book import StandingBook
-from subnet.core.records import MILLI, Missed
+from subnet.core.records import MILLI, MISSED_REQUESTS_MILLI_MAX, Missed
 from subnet.core.standing import Blame
 from subnet.ports import (
     Chain,
@@ -199,7 +199,7 @@ class Roster:
             miner_hotkey=hotkey,
             word=word,
             blame=blame,
-            missed_requests_milli=round(missed_requests * MILLI),
+            missed_requests_milli=min(round(missed_requests * MILLI), MISSED_REQUESTS_MILLI_MAX),
         )
         missed = self._book.after(record)
         self._store.save_moves([missed], [record])

@@ -38,6 +38,7 @@ class RunningAnswer:
     def refusal(self, miner_hotkey: str, rejection: Rejection) -> Refusal:
         """What the miner signs when the answer breaks off."""
         return Refusal(
+            request_id=self.request.request_id,
             request_digest=self.request_digest,
             miner_hotkey=miner_hotkey,
             caller_hotkey=self.caller_hotkey,

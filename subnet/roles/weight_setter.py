@@ -4,6 +4,7 @@ Off the hot path: a slow or failing chain delays weights, never questions. The o
 hotkey's commitment: digest of the next secret and the revealed last one go together.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,13 +22,16 @@ from subnet.core.earnings import (
     withheld_of,
 )
 from subnet.core.history import EpochIncome, EpochRecord
+from subnet.core.packed import pack
 from subnet.core.records import Paid, TermEnded
 from subnet.core.scoring import Score
 from subnet.core.standing import MinerStanding
 from subnet.core.statement import (
     EpochStatement,
     OpenRecords,
+    SecretDigest,
     SignedStatement,
+    in_flight_of,
     miner_pays,
     records_root,
     shares_of,
@@ -145,12 +149,13 @@ class WeightSetter:
             _log.info("weights of block %d accepted: %s", metagraph.block, _shares(outcome.weights))
         else:
             _log.info("no answer was audited yet: no weights at block %d", metagraph.block)
+        root = await asyncio.to_thread(records_root, outcome.records.lines)
+        packed = await asyncio.to_thread(pack, outcome.records, outcome.remembered)
+        # From here on nothing may be waited for: the standings move on meanwhile.
         records = self._paid(outcome) if outcome.weights else []
         moved = [self._book.after(record) for record in records]
-        signed = self._signed(epoch, outcome)
-        self._store.close_epoch(
-            epoch, signed, self._settings.rules, outcome.remembered, moved, records
-        )
+        signed = self._signed(epoch, outcome, root)
+        self._store.close_epoch(epoch, signed, self._settings.rules, packed, moved, records)
         self._book.put(moved)
         self._due_for = None
         self._store.open_next_period()
@@ -175,38 +180,44 @@ class WeightSetter:
             records=self._store.open_records(),
         )
 
-    def _signed(self, epoch: EpochRecord, outcome: _Outcome) -> SignedStatement:
+    def _signed(self, epoch: EpochRecord, outcome: _Outcome, root: str) -> SignedStatement:
         """What the epoch came to."""
-        before, period = self._store.last_statement(), self._store.period()
+        signed = self._store.last_statement()
+        before = None if signed is None else signed.statement
+        at_us, period, records = self._clock.now_ns() // 1000, self._store.period(), outcome.records
+        in_flight = in_flight_of(records.in_flight, before, at_us)
+        periods = {period, period + 1}
+        periods |= {one.period for one in in_flight} | {one.period for one in records.waiting}
         uids = {row.hotkey: row.uid for row in outcome.metagraph.neurons}
         statement = EpochStatement(
             validator_hotkey=self._own_hotkey,
             netuid=outcome.metagraph.netuid,
-            at_us=self._clock.now_ns() // 1000,
+            at_us=at_us,
             epoch_block=epoch.epoch_block,
             period=period,
-            secret_digests=(self._secret_digest(period), self._secret_digest(period + 1)),
+            secrets=tuple(self._secret_digest(one) for one in sorted(periods)),
             metagraph_block=outcome.metagraph.block,
             release_digest=self._release_digest,
             rules_digest=self._rules_digest,
             rules_version=self._settings.validator.rules_version,
             records=len(outcome.records.lines),
-            records_root=records_root(outcome.records.lines),
+            records_root=root,
             next_counter=outcome.records.next_counter,
-            in_flight=outcome.records.in_flight,
-            waiting=outcome.records.waiting,
+            in_flight=in_flight,
+            waiting=records.waiting,
             standings_digest=standings_digest(outcome.remembered),
             own_uid=outcome.own_uid,
             miners=miner_pays(outcome.scores, outcome.pays, uids),
             weights=shares_of(outcome.weights),
-            previous=None if before is None else before.statement.digest(),
+            previous=None if before is None else before.digest(),
         )
         return SignedStatement(
             statement=statement, signature=self._signer.sign(statement.signing_bytes())
         )
 
-    def _secret_digest(self, period: int) -> str:
-        return secret_digest(period_secret(self._store.master_secret, period)).hex()
+    def _secret_digest(self, period: int) -> SecretDigest:
+        secret = period_secret(self._store.master_secret, period)
+        return SecretDigest(period=period, secret_digest=secret_digest(secret).hex())
 
     def _end_terms(self) -> None:
         """Close the gates whose second opinion did not come within an epoch."""
@@ -240,12 +251,11 @@ class WeightSetter:
         return [one for one in records if one.withheld_ppm is not None or one.owed_ppm]
 
     async def _commit_anchor(self) -> None:
-        last = self._store.last_statement()
         data = anchor_of(
             self._store.master_secret,
             self._store.period(),
             bytes.fromhex(self._rules_digest),
-            None if last is None else bytes.fromhex(last.statement.digest()),
+            self._store.statements_head(),
         ).to_bytes()
         if await self._chain.commitment(self._own_hotkey) != data:
             await self._chain.commit(data)

@@ -25,12 +25,12 @@ PARAMS = DrawParams()
 counters = st.integers(0, 2**40)
 
 
-def test_a_secret_is_committed_one_period_before_and_revealed_one_after():
-    anchors = [anchor_of(MASTER, period, b"p" * 32) for period in range(3)]
+def test_a_secret_is_committed_one_period_before_and_revealed_two_after():
+    anchors = [anchor_of(MASTER, period, b"p" * 32) for period in range(4)]
     used = period_secret(MASTER, 1)
     assert anchors[0].next_digest == secret_digest(used)
-    assert anchors[2].revealed_secret == used
-    assert anchors[0].revealed_secret is None
+    assert anchors[3].revealed_secret == used
+    assert anchors[1].revealed_secret is None
 
 
 @given(st.integers(0, 2**60))

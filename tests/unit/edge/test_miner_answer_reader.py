@@ -47,6 +47,7 @@ def resigned(end: EndLine, signer=MINER, **changes) -> EndLine:
 def signed_refusal(request, error: RejectedError) -> ErrorLine:
     """As the miner sends it."""
     refusal = Refusal(
+        request_id=request.request_id,
         request_digest=request.digest(),
         miner_hotkey=MINER.hotkey,
         caller_hotkey=CALLER.hotkey,

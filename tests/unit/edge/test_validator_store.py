@@ -15,6 +15,7 @@ from subnet.core.audit import Traffic
 from subnet.core.audited import AuditRecord, PendingAudit
 from subnet.core.gate import Hold
 from subnet.core.history import EpochIncome, EpochRecord, UserPrompt
+from subnet.core.packed import pack
 from subnet.core.records import Lost, Opined
 from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import OpinionRecord, Verdict
@@ -61,7 +62,8 @@ def save(store, standing, pending=None, prompt=None):
 
 def close(store, epoch, moved=()):
     statement = make_statement(epoch_block=epoch.epoch_block, lines=store.open_records().lines)
-    store.close_epoch(epoch, statement, RuleParams(), [], moved, [])
+    packed = pack(store.open_records(), [])
+    store.close_epoch(epoch, statement, RuleParams(), packed, moved, [])
 
 
 def opined(verdict):
@@ -127,7 +129,7 @@ def test_only_the_latest_records_are_kept(store, monkeypatch):
 
 
 def test_counters_never_repeat_across_restarts(store, path):
-    first = [store.reserve_counter() for _ in range(validator_store.COUNTERS_AT_ONCE + 3)]
+    first = [store.reserve_counter() for _ in range(9)]
     store.close()
     again = SqliteValidatorStore(path, IDENTITY, bytes(32))
     everything = [*first, *(again.reserve_counter() for _ in range(3))]
@@ -252,9 +254,11 @@ from subnet.core.audit import Traffic
 from subnet.core.verification.claim import Claim
 from subnet.edge.validator_store import SqliteValidatorStore
 from subnet.core.audited import PendingAudit
+from subnet.core.packed import pack
 from subnet.core.records import Lost
 
 from subnet.core.gate import Hold
+from subnet.core.packed import pack
 from subnet.core.records import Lost, Opined
 from subnet.core.rules import RuleParams
 from tests.evidence_support import make_signed

@@ -1,4 +1,4 @@
-"""What a validator signed of an epoch, anybody computes again; and no lie of it stays unseen."""
+"""What a validator signed of an epoch, anybody computes again; and which lies of it are seen."""
 
 import asyncio
 from dataclasses import replace
@@ -8,10 +8,24 @@ import pytest
 from subnet.core import epoch_file
 from subnet.core.audit import PPM
 from subnet.core.checks import Outcome
-from subnet.core.records import RECORD, Answered, Audited, Faulted, Lost, Measured, PassedOver
-from subnet.core.replay import contradicted, replay
-from subnet.core.statement import SignedStatement, records_root
+from subnet.core.draws import Anchor
+from subnet.core.records import (
+    RECORD,
+    Answered,
+    Audited,
+    Faulted,
+    Lost,
+    Measured,
+    Missed,
+    Paid,
+    PassedOver,
+    Started,
+)
+from subnet.core.replay import chain_checks, contradicted, draw_blocks, replay
+from subnet.core.standing import Blame
+from subnet.core.statement import InFlight, SignedStatement, head_after, records_root
 from tests.validator_support import (
+    VALIDATOR,
     FakeMiner,
     FakeSigner,
     Subnet,
@@ -97,7 +111,7 @@ def test_every_epoch_replays_to_the_same_standings_factors_and_weights(files):
     assert len(files) >= 6
     for file in files:
         checks = replay(epoch_file.from_bytes(epoch_file.to_bytes(file)), verify)
-        assert len(checks) == 11
+        assert len(checks) == 12
         assert {one.outcome for one in checks} <= {Outcome.HELD, Outcome.OPEN}, checks
     seen = {type(RECORD.validate_json(line)) for one in files for line in one.lines}
     assert seen >= {Answered, Audited, Faulted, Lost, Measured, PassedOver}
@@ -152,17 +166,188 @@ def test_a_lucky_task_for_a_friend_is_seen(file):
         assert "draws" in failed(restated(file, lines))
 
 
+def changed(file, at, **changes):
+    """The validator's own file with one record told otherwise, signed again."""
+    lines = [*file.lines]
+    lines[at] = RECORD.validate_json(lines[at]).model_copy(update=changes).to_bytes()
+    return restated(file, lines)
+
+
 def test_an_audit_draw_that_decides_otherwise_is_seen(files):
     file = next(one for one in files if any(b'"kind":"pass"' in line for line in one.lines))
     at = place_of(file, PassedOver)
-    record = RECORD.validate_json(file.lines[at])
+    draw = RECORD.validate_json(file.lines[at]).draw
+    assert "audits" in failed(changed(file, at, draw=draw.model_copy(update={"block": None})))
+
+    def rehashed(digest):
+        """Every draw of that block told with another hash."""
+        lines = []
+        for line in file.lines:
+            record = RECORD.validate_json(line)
+            if isinstance(record, Audited | PassedOver) and record.draw.block == draw.block:
+                other = record.draw.model_copy(update={"block_hash": digest})
+                line = record.model_copy(update={"draw": other}).to_bytes()
+            lines.append(line)
+        return restated(file, lines)
+
+    assert "audits" not in failed(rehashed(draw.block_hash))
+    assert any("audits" in failed(rehashed(f"{n:064x}")) for n in range(20))
+    hashes_of = {n: bytes.fromhex(digest) for n, digest in draw_blocks(file).items()}
+    assert chain_outcomes(file, hashes_of)["blocks"] is Outcome.HELD
+    assert chain_outcomes(file, dict.fromkeys(hashes_of, bytes(32)))["blocks"] is Outcome.FAILED
+    assert chain_outcomes(file, {})["blocks"] is Outcome.OPEN
+
+
+def test_a_benchmark_passed_over_or_audited_out_of_nowhere_is_seen(file):
+    at = place_of(file, Audited, lambda one: one.traffic == "BENCHMARK")
+    audit = RECORD.validate_json(file.lines[at])
+    spared = PassedOver(
+        at_us=audit.at_us,
+        miner_hotkey=audit.miner_hotkey,
+        draw=audit.draw.model_copy(
+            update={"share_ppm": PPM // 2, "block": 7, "block_hash": "0" * 64}
+        ),
+        response_digest=audit.response_digest,
+        traffic=audit.traffic,
+    )
     lines = [*file.lines]
-    draws = (record.draw.model_copy(update={"block_hash": f"{n:064x}"}) for n in range(99))
-    tried = []
-    for draw in draws:
-        lines[at] = record.model_copy(update={"draw": draw}).to_bytes()
-        tried.append("audits" in failed(restated(file, lines)))
-    assert any(tried)
+    lines[at] = spared.to_bytes()
+    assert "audits" in failed(restated(file, lines))
+    invented = audit.draw.model_copy(update={"counter": 10**9})
+    again = audit.model_copy(update={"draw": invented}).to_bytes()
+    assert "audits" in failed(restated(file, [*file.lines, again]))
+    assert "audits" in failed(changed(file, at, miner_hotkey=miner_hotkey(9)))
+
+
+def test_an_ending_that_is_hidden_in_flight_or_as_lost_is_seen(files):
+    first, second = files[1], files[2]
+    at = place_of(first, Faulted)
+    fault = RECORD.validate_json(first.lines[at])
+    lost = Lost(at_us=fault.at_us, period=fault.period, counter=fault.counter)
+    lines = [*first.lines]
+    lines[at] = lost.to_bytes()
+    assert "due" in failed(restated(first, lines))
+    started = next(line for one in files for line in one.lines if b'"kind":"start"' in line)
+    assert "due" in failed(restated(first, [started, lines[at], *lines[:at], *lines[at + 1 :]]))
+    del lines[at]
+    flying = InFlight(period=fault.period, counter=fault.counter, since_us=first.said.at_us)
+    hidden = restated(first, lines)
+    hidden = signed(hidden, in_flight=(*hidden.said.in_flight, flying))
+    assert "due" not in failed(hidden), "for once"
+    late = signed(
+        replace(second, previous=hidden.signed),
+        previous=hidden.said.digest(),
+        in_flight=(*second.said.in_flight, flying),
+        at_us=flying.since_us + 661 * 10**6,
+    )
+    assert "due" in failed(late)
+    fresh = flying.model_copy(update={"since_us": late.said.at_us})
+    assert "due" in failed(signed(late, in_flight=(*second.said.in_flight, fresh)))
+
+
+def test_other_rules_than_the_process_began_with_are_seen(file):
+    started = RECORD.validate_json(file.lines[0])
+    assert isinstance(started, Answered | Audited | Faulted | Measured | PassedOver | Paid | Missed)
+    scoring = file.rules.scoring.model_copy(update={"probation_answers": 1})
+    other = Started(
+        at_us=1,
+        rules=file.rules.model_copy(update={"scoring": scoring}),
+        release_digest=file.said.release_digest,
+    )
+    assert "rules" in failed(restated(file, [*file.lines, other.to_bytes()]))
+    consistent = signed(
+        restated(file, [*file.lines, other.to_bytes()]), rules_digest=other.rules.digest()
+    )
+    assert "factors" in failed(consistent), "the factors must be those of the named rules"
+
+
+def test_periods_secrets_counters_and_epochs_follow_the_statement_before(file):
+    at = place_of(file, Answered)
+    assert "due" in failed(changed(file, at, period=10**6))
+    said = file.said
+    for change in (
+        {"period": said.period + 7},
+        {"netuid": said.netuid + 1},
+        {"epoch_block": 0},
+        {"at_us": 0},
+        {"secrets": said.secrets[:1]},
+        {
+            "secrets": tuple(
+                one.model_copy(update={"secret_digest": "0" * 64}) for one in said.secrets
+            )
+        },
+    ):
+        assert "statement" in failed(signed(file, **change)), change
+    assert "due" in failed(signed(file, next_counter=0))
+    assert "due" in failed(signed(file, next_counter=2**52))
+    later = replace(file, later=("0" * 64,) * 1)
+    assert "secrets" not in failed(later)
+    assert "secrets" in failed(replace(later, secrets={}))
+
+
+def test_blame_and_refusals_follow_from_what_the_miner_signed(files):
+    file = next(one for one in files if any(b'"refusal":{' in line for line in one.lines))
+    at = place_of(file, Faulted, lambda one: one.refusal is not None)
+    refused = RECORD.validate_json(file.lines[at])
+    other = refused.refusal.model_copy(update={"request_id": "0" * 32})
+    for change in (
+        {"refusal": None},
+        {"refusal": other},
+        {"blame": Blame.MINER},
+        {"word": "TIMEOUT"},
+        {"refusal_signature": "1" * 128},
+    ):
+        assert "signatures" in failed(changed(file, at, **change)), change
+    file = next(one for one in files if any(b'"word":"TIMEOUT"' in line for line in one.lines))
+    at = place_of(file, Faulted, lambda one: one.word == "TIMEOUT")
+    assert "signatures" in failed(changed(file, at, blame=Blame.BACK_PRESSURE))
+    assert "signatures" in failed(changed(file, at, word="CAPACITY_FULL"))
+
+
+def test_a_gift_of_withheld_pay_is_seen(file):
+    gift = Paid(at_us=1, miner_hotkey=miner_hotkey(0), withheld_ppm=10**9, owed_ppm=0)
+    assert "paid" in failed(restated(file, [*file.lines, gift.to_bytes()]))
+
+
+def test_a_hostile_file_fails_and_does_not_crash(file):
+    said = file.said
+    first, *rest = said.miners
+    for miners in (
+        (first.model_copy(update={"factors": {}}), *rest),
+        (first, first, *rest),
+        (first.model_copy(update={"uid": rest[0].uid}), *rest),
+    ):
+        assert "weights" in failed(signed(file, miners=miners))
+    at = place_of(file, Answered)
+    response = RECORD.validate_json(file.lines[at]).response
+    empty = response.model_copy(update={"output_tokens": 0})
+    assert "standings" in failed(changed(file, at, response=empty))
+    debt = Paid(at_us=1, miner_hotkey=miner_hotkey(0), withheld_ppm=None, owed_ppm=5)
+    assert "standings" in failed(restated(file, [*file.lines, debt.to_bytes()]))
+
+
+def chain_outcomes(file, hashes, anchor=None, weights=None):
+    return {one.name: one.outcome for one in chain_checks(file, anchor, weights or {}, hashes)}
+
+
+def test_a_statement_of_the_past_stands_under_todays_anchor(files):
+    last, past = files[-1], files[-3]
+    head = head_after(last.head_before, last.said.digest())
+    prefix = bytes.fromhex(last.said.rules_digest)[:16]
+    anchor = Anchor(last.said.period + 1, bytes(32), None, prefix, head)
+    for file in (last, past):
+        assert chain_outcomes(file, {}, anchor)["anchor"] is Outcome.HELD
+    rewritten = signed(past, weights=())
+    assert chain_outcomes(rewritten, {}, anchor)["anchor"] is Outcome.FAILED
+    other_rules = replace(anchor, params_prefix=bytes(16))
+    assert chain_outcomes(last, {}, other_rules)["anchor"] is Outcome.FAILED
+    younger = replace(anchor, period=anchor.period + 1, statements_head=bytes([1] * 32))
+    assert chain_outcomes(past, {}, younger)["anchor"] is Outcome.OPEN
+    older = replace(anchor, period=last.said.period, statements_head=last.head_before)
+    assert chain_outcomes(last, {}, older)["anchor"] is Outcome.OPEN
+    shares = {one.uid: float(one.share) for one in last.said.weights}
+    assert chain_outcomes(last, {}, anchor, shares)["chain"] is Outcome.HELD
+    assert chain_outcomes(last, {}, anchor, {0: 1.0})["chain"] is Outcome.OPEN
 
 
 def test_an_answer_that_the_miner_did_not_sign_is_seen(file):
@@ -182,7 +367,7 @@ def test_a_better_grade_than_the_statement_counts_is_seen(files):
     lines = [*file.lines]
     record = RECORD.validate_json(lines[at])
     lines[at] = record.model_copy(update={"grade_ppm": PPM - record.grade_ppm}).to_bytes()
-    assert {"standings", "factors"} <= failed(restated(file, lines))
+    assert "standings" in failed(restated(file, lines))
 
 
 def test_a_factor_a_weight_or_a_uid_that_does_not_follow_is_seen(file):
@@ -208,6 +393,7 @@ def test_other_rules_and_other_secrets_than_committed_are_seen(file):
     scoring = file.rules.scoring.model_copy(update={"probation_answers": 1})
     other = file.rules.model_copy(update={"scoring": scoring})
     assert "rules" in failed(replace(file, rules=other))
+    assert "rules" in failed(replace(file, rules=None))
     assert "secrets" in failed(replace(file, secrets=dict.fromkeys(file.secrets, bytes(32))))
     assert "secrets" in failed(replace(file, secrets=file.secrets | {999: bytes(32)}))
 
@@ -215,8 +401,11 @@ def test_other_rules_and_other_secrets_than_committed_are_seen(file):
 def test_a_miners_own_log_contradicts_a_claimed_timeout(files):
     records = [RECORD.validate_json(line) for file in files for line in file.lines]
     fault = next(one for one in records if isinstance(one, Faulted) and one.word == "TIMEOUT")
-    answer = next(one for one in records if isinstance(one, Answered)).response
+    other = next(one for one in records if isinstance(one, Answered)).response
+    answer = other.model_copy(update={"request_digest": fault.request_digest})
     log = {fault.request_digest: (answer, "0" * 128)}
-    assert contradicted(records, log, verify) == [fault]
-    assert contradicted(records, {fault.request_digest: (answer, "1" * 128)}, verify) == []
-    assert contradicted(records, {}, verify) == []
+    assert contradicted(records, log, VALIDATOR, verify) == [fault]
+    for wrong in ({}, {fault.request_digest: (answer, "1" * 128)}):
+        assert contradicted(records, wrong, VALIDATOR, verify) == []
+    foreign = {fault.request_digest: (other, "0" * 128)}
+    assert contradicted(records, foreign, VALIDATOR, verify) == []
