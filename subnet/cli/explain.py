@@ -141,8 +141,9 @@ def _show(found: Explanation) -> None:
             highlight=False,
         )
     if found.faults:
-        words = ", ".join(f"{count} x {word}" for word, count in sorted(found.faults.items()))
-        console.print(f"requests without an answer: {words}", highlight=False)
+        counts = sorted(found.faults.items()), sorted(found.blames.items())
+        words, blames = (", ".join(f"{count} x {word}" for word, count in one) for one in counts)
+        console.print(f"requests without an answer: {words}; by {blames}", highlight=False)
 
 
 def _value(factor: Factor) -> str:

@@ -69,6 +69,8 @@ class Explanation(WireMessage):
     reputation: tuple[ClassReputation, ...]
     faults: dict[str, Whole]
     """Requests without an answer, by reason."""
+    blames: dict[str, Whole]
+    """The same by `standing.Blame`: only MINER and BACK_PRESSURE cost."""
 
 
 class SignedExplanation(WireMessage):
@@ -121,6 +123,7 @@ def explanation_of(
         factors=tuple(factors),
         reputation=_reputation(standing, rules, priors, at_us),
         faults=standing.faults,
+        blames={str(blame): count for blame, count in standing.blames.items()},
     )
 
 

@@ -7,7 +7,7 @@ as long as no user can ask for one. Each miner gets tasks of its own.
 """
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,11 +18,10 @@ from subnet.core.audit import Traffic
 from subnet.core.audited import PendingAudit, SignedAnswer
 from subnet.core.book import StandingBook
 from subnet.core.draws import draw_sampling, draw_task, period_secret, request_id, request_nonce
-from subnet.core.earnings import scores_of
 from subnet.core.faults import is_over_asked
 from subnet.core.history import UserPrompt
 from subnet.core.records import Answered, Faulted, Violated, prompt_digest
-from subnet.core.scoring import gap_us_max, has_passed_probation
+from subnet.core.scoring import gap_us_max
 from subnet.core.standing import Blame, blame_of_refusal
 from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
@@ -30,7 +29,7 @@ from subnet.ports import Clock, Exchange, Fault, Grammars, MinerClient, Tokenize
 from subnet.roles.bursts import BurstLedger
 from subnet.roles.faults import STALLS, FaultJudge
 from subnet.roles.peer import Peer
-from subnet.roles.roster import Roster
+from subnet.roles.user_prompts import UserPrompts
 from subnet.store import ValidatorStore
 
 _log = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ class Dispatcher:
         client: MinerClient,
         store: ValidatorStore,
         book: StandingBook,
-        roster: Roster,
+        prompts: UserPrompts,
         faults: FaultJudge,
         ledger: BurstLedger,
         tokenizer: Tokenizer,
@@ -87,7 +86,7 @@ class Dispatcher:
         self._client = client
         self._store = store
         self._book = book
-        self._roster = roster
+        self._prompts = prompts
         self._faults = faults
         self._ledger = ledger
         self._tokenizer = tokenizer
@@ -98,10 +97,6 @@ class Dispatcher:
         self._release_digest = release.digest()
         self._settings = settings
         self._bars = settings.scoring.bars_of(self._release_digest)
-        self._failed_at: defaultdict[int, set[str]] = defaultdict(set)
-        """Prompt id -> miners that failed on it; the next one is asked."""
-        self._sent: set[int] = set()
-        """Prompts on their way."""
         self._in_flight: Counter[str] = Counter()
         """Requests, by hotkey."""
 
@@ -118,8 +113,7 @@ class Dispatcher:
         hotkey = peer.endpoint.hotkey
         dispatch = self._draw_dispatch(peer, turn)
         prompt = dispatch.prompt
-        if prompt is not None:
-            self._sent.add(prompt.prompt_id)
+        self._prompts.begin(prompt)
         others = self._in_flight[hotkey]
         self._in_flight[hotkey] += 1
         sent_us = self._clock.monotonic_us()
@@ -127,8 +121,7 @@ class Dispatcher:
             exchange = await self._client.infer(peer.endpoint, dispatch.request)
         finally:
             self._in_flight[hotkey] -= 1
-            if prompt is not None:
-                self._sent.discard(prompt.prompt_id)
+            self._prompts.end(prompt)
         if exchange.fault is not None or exchange.response is None:
             is_full = is_over_asked(others, peer.concurrent_requests_max)
             blame = await self._blame(exchange, is_full=is_full)
@@ -147,7 +140,7 @@ class Dispatcher:
     def _draw_dispatch(self, peer: Peer, turn: Turn) -> Dispatch:
         counter = turn.counter
         secret = period_secret(self._store.master_secret, turn.period)
-        prompt = self._prompt_for(peer.endpoint.hotkey)
+        prompt = self._prompts.for_miner(peer.endpoint.hotkey)
         task = draw_task(secret, counter, self._settings.draws)
         text = task.prompt if prompt is None else prompt.text
         can_have_structure = prompt is None and self._grammars is not None
@@ -165,29 +158,6 @@ class Dispatcher:
         traffic = Traffic.BENCHMARK if prompt is None else Traffic.ORGANIC
         task_digest = prompt_digest(task.prompt) if prompt is None else None
         return Dispatch(request, traffic, turn, prompt, task_digest)
-
-    def _prompt_for(self, hotkey: str) -> UserPrompt | None:
-        """An open prompt, if this miner is the best-scored that has not failed on it."""
-        for prompt in self._store.open_prompts():
-            if prompt.prompt_id not in self._sent:
-                failed = self._failed_at[prompt.prompt_id]
-                best = self._best_miner(failed) or self._best_miner(set())
-                if best == hotkey:
-                    return prompt
-        return None
-
-    def _best_miner(self, without: set[str]) -> str | None:
-        """The best-scored miner that can be asked and has passed probation; None if none has."""
-        standings = self._book.known()
-        scores = scores_of(standings, self._settings.rules)
-        able = [
-            standing.hotkey
-            for standing in standings
-            if standing.hotkey in self._roster.peers
-            and standing.hotkey not in without
-            and has_passed_probation(standing, self._settings.scoring)
-        ]
-        return max(able, key=lambda hotkey: (scores[hotkey].marks_ppm, hotkey), default=None)
 
     def _record(
         self, dispatch: Dispatch, exchange: Exchange, response: InferenceResponse, sent_us: int
@@ -216,7 +186,7 @@ class Dispatcher:
                     word=violation,
                 )
             )
-            self._forget_prompt(dispatch, exchange.miner_hotkey)
+            self._prompts.note_failure(dispatch.prompt, exchange.miner_hotkey)
             return Blame.MINER
         pending = self._pending(dispatch, exchange, response)
         prompt = dispatch.prompt
@@ -283,11 +253,7 @@ class Dispatcher:
                 refusal_signature=exchange.refusal_signature,
             )
         )
-        self._forget_prompt(dispatch, exchange.miner_hotkey)
-
-    def _forget_prompt(self, dispatch: Dispatch, hotkey: str) -> None:
-        if dispatch.prompt is not None:
-            self._failed_at[dispatch.prompt.prompt_id].add(hotkey)
+        self._prompts.note_failure(dispatch.prompt, exchange.miner_hotkey)
 
     def _pending(
         self, dispatch: Dispatch, exchange: Exchange, response: InferenceResponse

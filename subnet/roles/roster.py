@@ -171,7 +171,7 @@ class Roster:
             slots = card.concurrent_requests_max
             self.peers[endpoint.hotkey] = Peer(endpoint, owner, slots, now)
             return
-        if card in STALLS and endpoint.hotkey in self.peers:
+        if isinstance(card, Fault) and card in STALLS and endpoint.hotkey in self.peers:
             blame = await self._faults.blame_of_stall()
             if blame is not Blame.MINER:
                 self._miss(endpoint.hotkey, f"HANDSHAKE_{card}", blame)

@@ -29,6 +29,7 @@ from subnet.roles.prober import Prober
 from subnet.roles.roster import Roster
 from subnet.roles.second_opinion import SecondOpinions
 from subnet.roles.supervisor import Supervisor
+from subnet.roles.user_prompts import UserPrompts
 from subnet.roles.weight_setter import WeightSetter
 from subnet.store import ValidatorStore
 
@@ -88,7 +89,9 @@ class Validator:
             client=world.client,
             store=store,
             book=self.book,
-            roster=self.roster,
+            prompts=UserPrompts(
+                store=store, book=self.book, roster=self.roster, rules=settings.rules
+            ),
             faults=self.faults,
             ledger=ledger,
             tokenizer=world.tokenizer,

@@ -75,6 +75,7 @@ def test_each_miner_reads_its_own_reasons(subnet):
     assert "confirmed by fake" in factor(told(subnet, CHEAT), "gate_ppm").evidence
     assert factor(told(subnet, SLOW), "latency_ppm").advice.startswith("first token within")
     assert told(subnet, SILENT).faults["TIMEOUT"] >= 1
+    assert told(subnet, SILENT).blames["MINER"] >= 1
     assert told(subnet, miner_hotkey(20)).state == "unknown"
     assert told(subnet, HONEST).reputation
 
