@@ -4,7 +4,7 @@ Each step is a sentence for the prompt, a line for the reference, and the same t
 Python, from which the expected results come: nothing that anybody wrote runs here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Final
@@ -39,22 +39,12 @@ class Job:
 
 
 def pipeline(draws: Draws, tier: int) -> Job:
-    """A function of that tier; all its hidden calls have results of their own."""
-    makers = draws.sample(MAKERS, STEPS[tier])
-    steps = [make(draws.between(2, 7), draws.between(2, 9)) for make in makers]
+    """A function of that tier; all its calls have results of their own."""
     calls: dict[str, str] = {}
-    for _ in range(INPUTS_TRIED):
-        count = draws.between(LIST_MIN, LIST_MAX)
-        items = [draws.between(-30, 60) for _ in range(count)]
-        result = items
-        for step in steps:
-            result = step.apply(result)
-        call, expected = canonical([items]), canonical(result)
-        # An empty result is one that many a wrong function gives.
-        if result and result != items and expected not in calls.values():
-            calls[call] = expected
-        if len(calls) == CALLS:
-            break
+    while len(calls) < CALLS:  # Some steps leave too little of each other's work.
+        makers = draws.sample(MAKERS, STEPS[tier])
+        steps = [make(draws.between(2, 7), draws.between(2, 9)) for make in makers]
+        calls = _calls(draws, steps)
     says = " ".join(f"{number}. {step.says}" for number, step in enumerate(steps, 1))
     body = "".join(f"    {step.line}\n" for step in steps)
     return Job(
@@ -67,6 +57,23 @@ def pipeline(draws: Draws, tier: int) -> Job:
         calls=tuple(calls),
         expected=tuple(calls.values()),
     )
+
+
+def _calls(draws: Draws, steps: Sequence[Step]) -> dict[str, str]:
+    """Arguments -> result, both as JSON: up to CALLS with results that all differ."""
+    calls: dict[str, str] = {}
+    for _ in range(INPUTS_TRIED):
+        items = [draws.between(-30, 60) for _ in range(draws.between(LIST_MIN, LIST_MAX))]
+        result = items
+        for step in steps:
+            result = step.apply(result)
+        expected = canonical(result)
+        # An empty result is one that many a wrong function gives.
+        if result and result != items and expected not in calls.values():
+            calls[canonical([items])] = expected
+        if len(calls) == CALLS:
+            break
+    return calls
 
 
 def _keep(a: int, b: int) -> Step:

@@ -34,16 +34,24 @@ class Operation:
 
 
 def interpreter(draws: Draws) -> Job:
-    """The function run(program, registers)."""
-    modulus = draws.choice((97, 101, 127, 211, 251))
-    operations = draws.sample(_operations(modulus), OPERATIONS)
-    names = draws.sample(NAMES, OPERATIONS)
-    table = dict(zip(names, operations, strict=True))
+    """The function run(program, registers); all its calls have results of their own."""
+    calls: dict[str, str] = {}
+    while len(calls) < CALLS:
+        modulus = draws.choice((97, 101, 127, 211, 251))
+        operations = draws.sample(_operations(modulus), OPERATIONS)
+        names = draws.sample(NAMES, OPERATIONS)
+        table = dict(zip(names, operations, strict=True))
+        calls = _calls(draws, table, modulus)
+    return Job("run", _text(table, modulus), _source(table), tuple(calls), tuple(calls.values()))
+
+
+def _calls(draws: Draws, table: dict[str, Operation], modulus: int) -> dict[str, str]:
+    """Arguments -> result, both as JSON: up to CALLS with results that all differ."""
     calls: dict[str, str] = {}
     for _ in range(INPUTS_TRIED):
         count = draws.between(PROGRAM_MIN, PROGRAM_MAX)
         program = [
-            [draws.choice(names), draws.below(REGISTERS), draws.below(REGISTERS)]
+            [draws.choice(tuple(table)), draws.below(REGISTERS), draws.below(REGISTERS)]
             for _ in range(count)
         ]
         registers = [draws.below(modulus) for _ in range(REGISTERS)]
@@ -53,7 +61,7 @@ def interpreter(draws: Draws) -> Job:
             calls[canonical([program, registers])] = expected
         if len(calls) == CALLS:
             break
-    return Job("run", _text(table, modulus), _source(table), tuple(calls), tuple(calls.values()))
+    return calls
 
 
 def _run(table: dict[str, Operation], program: list[Any], registers: State) -> State:

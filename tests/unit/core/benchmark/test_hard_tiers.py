@@ -10,6 +10,7 @@ from subnet.core.benchmark import algebra, generate_task, grade
 from subnet.core.benchmark.amendments import Amendment, _on
 from subnet.core.benchmark.assembly import Voter, _outcome, _tally
 from subnet.core.benchmark.draws import Draws
+from subnet.core.benchmark.functions import CALLS
 from subnet.core.benchmark.orders import Item, Order
 from subnet.core.benchmark.traces import decimal
 
@@ -261,3 +262,11 @@ def test_a_worked_answer_in_markdown_is_as_good_as_a_bare_one():
     task = generate_task("contract", b"nonce", 3)
     lines = [f"- **{fact.name}:** {fact.value}." for fact in task.facts]
     assert grade(task, "\n".join(lines)) == 1.0
+
+
+@pytest.mark.parametrize("tier", [3, 4, 5])
+def test_every_function_has_all_its_hidden_calls(tier):
+    # One of some four hundred random pipelines leaves nothing of its lists: another is drawn then.
+    for number in range(1000):
+        task = generate_task("code", b"calls" + number.to_bytes(4, "big"), tier)
+        assert len(set(task.values("expected"))) == len(task.values("call")) == CALLS - 1
