@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from protocol.structure import Structure
 from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
+from subnet.core.gaming import ExchangeMark
 from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.records import Record
 from subnet.core.rules import RuleParams
@@ -36,6 +38,7 @@ class ValidatorStore(Protocol):
         record: Record,
         pending: PendingAudit | None = None,
         prompt: UserPrompt | None = None,
+        mark: ExchangeMark | None = None,
     ) -> None:
         """A request ended: the miner's new standing, why, and what it left behind."""
         ...
@@ -99,8 +102,14 @@ class ValidatorStore(Protocol):
         """In order."""
         ...
 
-    def add_prompts(self, texts: Sequence[str], *, has_consent: bool = False) -> None:
-        """Texts that are there already are left out."""
+    def add_prompts(
+        self,
+        texts: Sequence[str],
+        *,
+        has_consent: bool = False,
+        structure: Structure | None = None,
+    ) -> None:
+        """Those that are there already are left out."""
         ...
 
     def open_prompts(self) -> list[UserPrompt]:
