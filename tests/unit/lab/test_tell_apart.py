@@ -62,12 +62,13 @@ def test_nothing_on_the_wire_tells_but_the_prompt():
     assert auc_of(length_of(arrivals)[:, 0], kinds).organic == kinds.sum()
 
 
-def test_every_good_miner_gets_users_prompts_and_the_slow_fewer():
+def test_a_miner_that_is_good_enough_gets_as_many_users_prompts_as_the_best():
+    """In proportion to scores, a slow miner knew that most of its requests were benchmarks."""
     arrivals, kinds = traffic(2)
     counts = np.bincount([one.miner for one, k in zip(arrivals, kinds, strict=True) if k])
     assert len(counts) == watched.MINERS and counts.min() > 0
     slow, quick = counts[: watched.SLOW_MINERS].mean(), counts[watched.SLOW_MINERS :].mean()
-    assert slow < quick
+    assert slow > 0.7 * quick
 
 
 def test_a_dispatcher_that_leaks_is_noticed(monkeypatch):

@@ -106,7 +106,7 @@ def test_a_signed_answer_that_breaks_a_rule_closes_the_gate_at_once(live):
 
 
 def test_an_answer_that_breaks_its_grammar_closes_the_gate_and_obedient_ones_do_not(live):
-    subnet = live("honest", "breaks grammars")
+    subnet = live("honest", "breaks grammars", validator={"epochs_max": 4})
     assert standing(subnet, 1).closure.reason == "GRAMMAR_BROKEN"
     assert set(subnet.shares()) == {miner_hotkey(0)}
     structured = [one for one in subnet.miners[0].asked if one.sampling.structure]
