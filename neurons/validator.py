@@ -29,7 +29,11 @@ StateOption = Annotated[
 ]
 PromptOption = Annotated[
     list[str] | None,
-    typer.Option(help="A prompt of your own, for the best miner; may be repeated."),
+    typer.Option(help="A prompt of your own, for one of the good miners; may be repeated."),
+]
+SchemaOption = Annotated[
+    Path | None,
+    typer.Option(help="A JSON schema in a file, which the answers to your prompts must obey."),
 ]
 ShareOption = Annotated[
     bool,
@@ -75,6 +79,7 @@ def main(
     second_opinion: SecondOpinionOption = None,
     vllm: VllmOption = None,
     prompt: PromptOption = None,
+    schema: SchemaOption = None,
     share_prompts: ShareOption = False,
     epochs: EpochsOption = None,
     config: ConfigOption = None,
@@ -108,7 +113,7 @@ def main(
     )
     from subnet.cli.validator import run_validator
 
-    run_validator(settings, prompt or (), has_consent=share_prompts)
+    run_validator(settings, prompt or (), has_consent=share_prompts, schema=schema)
 
 
 if __name__ == "__main__":

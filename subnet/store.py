@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from protocol.structure import Structure
 from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
+from subnet.core.gaming import ExchangeMark
 from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.packed import Packed
 from subnet.core.records import Record
@@ -37,6 +39,7 @@ class ValidatorStore(Protocol):
         record: Record,
         pending: PendingAudit | None = None,
         prompt: UserPrompt | None = None,
+        mark: ExchangeMark | None = None,
     ) -> None:
         """A request ended: the miner's new standing, why, and what it left behind."""
         ...
@@ -104,8 +107,14 @@ class ValidatorStore(Protocol):
         """In order."""
         ...
 
-    def add_prompts(self, texts: Sequence[str], *, has_consent: bool = False) -> None:
-        """Texts that are there already are left out."""
+    def add_prompts(
+        self,
+        texts: Sequence[str],
+        *,
+        has_consent: bool = False,
+        structure: Structure | None = None,
+    ) -> None:
+        """Those that are there already are left out."""
         ...
 
     def open_prompts(self) -> list[UserPrompt]:

@@ -8,6 +8,7 @@ import typer
 
 from subnet.cli.exits import UsageError
 from subnet.cli.lab_card import card
+from subnet.cli.lab_tell_apart import tell_apart_command
 from subnet.cli.lab_verify import verify
 from subnet.cli.miner_options import (
     ConfigOption,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Cheating miners, and what a release can do.", no_args_is_help=True)
 app.command()(verify)
 app.command()(card)
+app.command("tell-apart")(tell_apart_command)
 
 
 @app.callback()

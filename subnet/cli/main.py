@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from subnet.cli import calibrate, devnet, evidence, explain, lab, replay, status
+from subnet.cli import calibrate, devnet, evidence, explain, gaming, lab, replay, status
 from subnet.cli.exits import run_process
 from subnet.cli.processes import rest_while_waiting
 
@@ -79,6 +79,7 @@ app.command()(explain.explain)
 app.command()(replay.records)
 app.command("replay")(replay.replay_command)
 app.command("reverify")(evidence.reverify_command)
+app.command()(gaming.gaming)
 app.command()(status.status)
 
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import bittensor as bt
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 from protocol.inference import Environment
 from protocol.release import Release
+from protocol.structure import Structure
 from subnet.cli.engines import (
     canary_questions,
     load_grammars,
@@ -56,16 +58,22 @@ _log = logging.getLogger(__name__)
 
 
 def run_validator(
-    settings: Settings, prompts: Sequence[str] = (), *, has_consent: bool = False
+    settings: Settings,
+    prompts: Sequence[str] = (),
+    *,
+    has_consent: bool = False,
+    schema: Path | None = None,
 ) -> None:
     """Measure, score and set weights until SIGINT or SIGTERM, or `validator.epochs_max`.
 
-    `prompts` are users' own, answered by the best miner; `has_consent` lets evidence bundles show
-    them and their answers. Raises ConfigError, UsageError or
-    ChainError for what the operator can mend; anything else is our own defect.
+    `prompts` are users' own, each for one of the good miners; `has_consent` lets evidence bundles
+    show them and their answers, and `schema` is a file that their answers must obey. Raises
+    ConfigError, UsageError or ChainError for what the operator can mend; anything else is our own
+    defect.
     """
     set_up_logging(settings.validator.log_level)
     sandbox = load_sandbox(settings)
+    structure = None if schema is None else load_schema(schema)
     chosen = settings.release
     wallet = load_wallet(
         settings.chain.wallet_path, settings.chain.wallet_name, settings.chain.wallet_hotkey
@@ -76,6 +84,8 @@ def run_validator(
     table = load_calibration(settings, files)
     tokenizer = load_tokenizer(files)
     assert_judgeable(settings, files.release, table, tokenizer, prompts)
+    if structure is not None and files.release.grammar is None:
+        raise UsageError(f"--schema: release {files.release.model} names no grammar backend")
     bound = bind_socket(settings.validator.host, settings.validator.port)
     signer = HotkeySigner(wallet.hotkey)
     identity = {
@@ -97,11 +107,22 @@ def run_validator(
                 settings.validator.evidence_answers_max, settings.validator.evidence_tokens_max
             ),
         )
-        store.add_prompts(prompts, has_consent=has_consent)
+        store.add_prompts(prompts, has_consent=has_consent, structure=structure)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings, wallet, files, table, tokenizer, store, bound, sandbox))
     finally:
         store.close()
+
+
+def load_schema(path: Path) -> Structure:
+    """A JSON schema that answers must obey. Raises UsageError."""
+    try:
+        return Structure(kind="json_schema", text=path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--schema {path}: {error.strerror}") from error
+    except ValueError as error:
+        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise UsageError(f"--schema {path}: {problem}") from error
 
 
 def load_calibration(settings: Settings, files: ReleaseFiles) -> CalibrationTable:
@@ -150,14 +171,20 @@ def assert_judgeable(
         for number in range(TASKS_SAMPLED)
     ]
     context_max = min(release.context_tokens_max, table.context_tokens_max)
-    longest = max(len(tokenizer.render(task.prompt)) + task.max_tokens for task in tasks)
+    answer_max = settings.draws.answer_tokens_max
+    needed = max(task.max_tokens for task in tasks)
+    if needed > answer_max:
+        raise ConfigError(
+            f"benchmarks of tier {settings.draws.tier} take answers of up to {needed} tokens: "
+            f"raise draws.answer_tokens_max from {answer_max}"
+        )
+    longest = max(len(tokenizer.render(task.prompt)) for task in tasks) + answer_max
     if longest > context_max:
         raise ConfigError(
             f"benchmarks of tier {settings.draws.tier} take {longest} tokens with their answers; "
             f"{release.model} and its calibration cover {context_max}: measure a longer table with "
             "assay calibrate, or lower draws.tier"
         )
-    answer_max = max(task.max_tokens for task in tasks)
     for prompt in prompts:
         tokens = len(tokenizer.render(prompt))
         if tokens > context_max - answer_max:

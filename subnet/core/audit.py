@@ -29,7 +29,7 @@ Ppm = Annotated[int, Field(ge=0, le=PPM)]
 
 
 class Traffic(StrEnum):
-    """Who asked. Alike on the wire, but that no user can ask for a structure yet; counted apart."""
+    """Who asked. Alike on the wire (`docs/gaming.md` says how far); counted apart."""
 
     BENCHMARK = "BENCHMARK"
     ORGANIC = "ORGANIC"

@@ -11,16 +11,18 @@ import hmac
 import math
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from protocol.inference import Sampling
+from protocol.inference import PROMPT_TOKENS_MAX, Sampling
 from protocol.release import TOP_K_MAX
 from protocol.structure import Structure
 from subnet.core.benchmark import EASIEST_TIER, FAMILIES, generate_task
 from subnet.core.benchmark.draws import Draws
 from subnet.core.benchmark.task import Task
+from subnet.core.task_stream import TaskStream
 
 ANCHOR_VERSION: Final = 2
 FIRST_PERIOD: Final = 1
@@ -60,6 +62,11 @@ class DrawParams(BaseModel):
         SamplingChoice(share=1, temperature_milli=1000, top_p_milli=1000),
         SamplingChoice(share=1, temperature_milli=700, top_p_milli=950),
     )
+    answer_tokens_max: Annotated[int, Field(ge=1, le=PROMPT_TOKENS_MAX)] = 96
+    """The limit of every answer, a user's or a benchmark's: limits by task would tell which it is.
+    At least what the longest right answer takes."""
+    window_requests: Annotated[int, Field(ge=0, le=65_536)] = 512
+    """So many requests in a row hold no benchmark prompt twice, whomever they went to."""
     structured_percent: Annotated[int, Field(ge=0, le=50)] = 50
     """How many of the tasks that ask for JSON have their schema enforced as well: never most, as
     structured answers are read by margins alone."""
@@ -100,15 +107,37 @@ def request_id(secret: bytes, counter: int) -> str:
 
 
 def draw_task(secret: bytes, counter: int, params: DrawParams) -> Task:
-    """The benchmark task with this counter."""
-    family = Draws(b"assay/family/1", _key(secret, counter)).choice(params.families)
-    return generate_task(family, _labelled(b"task", secret, counter), params.tier)
+    """The benchmark task with this counter; see `TaskStream` for when it is drawn again."""
+    return _tasks(secret, params.families, params.tier, params.window_requests).task(counter)
+
+
+@lru_cache(maxsize=8)
+def _tasks(secret: bytes, families: tuple[str, ...], tier: int, window_requests: int) -> TaskStream:
+    @lru_cache(maxsize=4 * (window_requests + 1))
+    def family_of(counter: int) -> str:
+        return Draws(b"assay/family/1", _key(secret, counter)).choice(families)
+
+    def draw(counter: int, attempt: int) -> Task:
+        label = b"task" if attempt == 0 else b"task/again/%d" % attempt
+        return generate_task(family_of(counter), _labelled(label, secret, counter), tier)
+
+    return TaskStream(family_of, draw, window_requests)
+
+
+def user_priority(secret: bytes, prompt_id: int, hotkey: str, weight: int) -> float:
+    """How a miner ranks for a user's prompt; the largest of all miners takes it.
+
+    Weighted rendezvous hashing: a miner is first with probability weight / sum of weights, and one
+    that falls away moves only its own prompts. `weight` is positive, in any unit.
+    """
+    assert weight > 0, weight
+    word = Draws(b"assay/user/1", _key(secret, prompt_id), hotkey.encode()).word()
+    return -weight / math.log((word + 0.5) / 2**64)
 
 
 def draw_sampling(
     secret: bytes,
     counter: int,
-    tokens_max: int,
     params: DrawParams,
     structure: Structure | None = None,
 ) -> Sampling:
@@ -126,10 +155,15 @@ def draw_sampling(
                 temperature_milli=choice.temperature_milli,
                 top_p_milli=choice.top_p_milli,
                 top_k=choice.top_k,
-                tokens_max=tokens_max,
+                tokens_max=params.answer_tokens_max,
                 structure=structure if is_structured else None,
             )
     raise AssertionError("a draw lies below the sum of the shares")
+
+
+def user_delay_seconds(secret: bytes, prompt_id: int) -> float:
+    """How long a user's prompt waits before it leaves, evenly from 0 to 1 s."""
+    return Draws(b"assay/delay/1", _key(secret, prompt_id)).word() / 2**64
 
 
 def draw_gap_seconds(secret: bytes, label: bytes, mean_seconds: float) -> float:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from protocol.structure import Structure
+
 
 @dataclass(frozen=True, slots=True)
 class UserPrompt:
@@ -15,6 +17,8 @@ class UserPrompt:
     request_id: str | None = None
     has_consent: bool = False
     """Whether prompt and answer may be shown to others as evidence."""
+    structure: Structure | None = None
+    """What the answer must look like."""
 
 
 @dataclass(frozen=True, slots=True)

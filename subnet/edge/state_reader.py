@@ -12,20 +12,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from subnet.config import ConfigError
 from subnet.core.checks import EpochFile
 from subnet.core.draws import REVEALED_AFTER, period_secret
+from subnet.core.gaming import Observation
 from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import AlarmWindow, OpinionRecord, Verdict
 from subnet.core.standing import MinerStanding
 from subnet.core.statement import SignedStatement
-from subnet.edge import epoch_rows, ledger_rows
+from subnet.edge import epoch_rows, ledger_rows, mark_rows, prompt_rows
 from subnet.edge.epoch_history import EpochTotals, total_of
 from subnet.edge.fact_rows import fact
 from subnet.edge.kept_rows import KeptWindow, alarm_window, kept_windows
 from subnet.edge.ledger_rows import Closed
 from subnet.edge.opinion_rows import opinions
-from subnet.edge.validator_schema import FACTS, PROMPTS, STANDINGS
+from subnet.edge.validator_schema import FACTS, STANDINGS
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 NEVER_US: Final = 2**62
 BUSY_TIMEOUT_SECONDS: Final = 10.0
 
@@ -80,15 +81,18 @@ class StateReader:
 
     def prompts(self) -> list[UserPrompt]:
         """In order of arrival."""
-        query = sa.select(PROMPTS).order_by(PROMPTS.c.prompt_id)
         with self._begin() as db:
-            return [UserPrompt(**dict(row)) for row in db.execute(query).mappings()]
+            return prompt_rows.prompts(db)
 
     def open_prompts(self) -> list[UserPrompt]:
         """Those without an answer, in order of arrival."""
-        query = sa.select(PROMPTS).where(PROMPTS.c.answer.is_(None)).order_by(PROMPTS.c.prompt_id)
         with self._begin() as db:
-            return [UserPrompt(**dict(row)) for row in db.execute(query).mappings()]
+            return prompt_rows.prompts(db, only_open=True)
+
+    def observations(self) -> list[Observation]:
+        """What is kept of the latest exchanges, in order."""
+        with self._begin() as db:
+            return mark_rows.observations(db)
 
     def identity(self, name: str) -> str:
         """Whose memory it is, by the word that its validator gave for `name`."""

@@ -47,6 +47,7 @@ RECORDS = sa.Table(
     sa.Column("audited_at_ns", sa.Integer, nullable=False),
     sa.Column("counts", sa.String),
     sa.Column("grade", sa.Float),
+    sa.Index("record_by_request", "request_id"),
 )
 LEDGER = sa.Table(
     "ledger",
@@ -85,6 +86,7 @@ PROMPTS = sa.Table(
     sa.Column("answered_by", sa.String),
     sa.Column("request_id", sa.String),
     sa.Column("has_consent", sa.Boolean, nullable=False),
+    sa.Column("structure", sa.String),
 )
 KEPT = sa.Table(
     "kept_answers",
@@ -113,4 +115,19 @@ OPINIONS = sa.Table(
     sa.Column("sequence", sa.Integer, primary_key=True),
     sa.Column("verdict", sa.String, nullable=False),
     sa.Column("body", sa.String, nullable=False),
+)
+MARKS = sa.Table(
+    "exchange_marks",
+    META,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("request_id", sa.String, nullable=False),
+    sa.Column("miner_hotkey", sa.String, nullable=False),
+    sa.Column("traffic", sa.String, nullable=False),
+    sa.Column("prompt_digest", sa.String, nullable=False),
+    sa.Column("sent_at_ns", sa.Integer, nullable=False),
+    sa.Column("fault", sa.String),
+    sa.Column("first_token_us", sa.Integer, nullable=False),
+    sa.Column("total_us", sa.Integer, nullable=False),
+    sa.Column("tokens", sa.Integer, nullable=False),
+    sa.Column("sketch", sa.LargeBinary, nullable=False),
 )

@@ -12,9 +12,11 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from protocol.structure import Structure
 from subnet.config import ConfigError
 from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
 from subnet.core.bundle import EvidenceRules
+from subnet.core.gaming import ExchangeMark
 from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.packed import Packed
 from subnet.core.records import ENDINGS, Lost, Record, Started
@@ -22,7 +24,7 @@ from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import OpinionRecord, Verdict
 from subnet.core.standing import MinerStanding
 from subnet.core.statement import OpenRecords, SignedStatement, TurnRef
-from subnet.edge import epoch_rows, ledger_rows
+from subnet.edge import epoch_rows, ledger_rows, mark_rows, prompt_rows
 from subnet.edge.fact_rows import fact, increment, save_fact
 from subnet.edge.kept_rows import (
     KeptLimits,
@@ -37,7 +39,6 @@ from subnet.edge.validator_schema import (
     FACTS,
     META,
     PENDING,
-    PROMPTS,
     RECORDS,
     STANDINGS,
 )
@@ -109,6 +110,7 @@ class SqliteValidatorStore(StateReader):
         record: Record,
         pending: PendingAudit | None = None,
         prompt: UserPrompt | None = None,
+        mark: ExchangeMark | None = None,
     ) -> None:
         """A request ended: the miner's new standing, why, and what it left behind."""
         with self._begin() as db:
@@ -117,12 +119,9 @@ class SqliteValidatorStore(StateReader):
             if pending is not None:
                 db.execute(PENDING.insert().values(**pending_row(pending)))
             if prompt is not None:
-                row = fields(prompt)
-                db.execute(
-                    PROMPTS.update()
-                    .where(PROMPTS.c.prompt_id == row.pop("prompt_id"))
-                    .values(**row)
-                )
+                prompt_rows.save_prompt(db, prompt)
+            if mark is not None:
+                mark_rows.save_mark(db, mark)
         if isinstance(record, ENDINGS):
             self._in_flight.pop(record.counter, None)
 
@@ -229,18 +228,20 @@ class SqliteValidatorStore(StateReader):
             )
             self._next_counter = int(fact(db, "counter"))
 
-    def add_prompts(self, texts: Sequence[str], *, has_consent: bool = False) -> None:
+    def add_prompts(
+        self,
+        texts: Sequence[str],
+        *,
+        has_consent: bool = False,
+        structure: Structure | None = None,
+    ) -> None:
         """Users' own prompts, to be answered once a miner has passed probation.
 
-        A text that is there already is not asked again: a restart repeats its flags.
+        One that is there already, with the same structure, is not asked again: a restart repeats
+        its flags.
         """
         with self._begin() as db:
-            known = set(db.execute(sa.select(PROMPTS.c.text)).scalars())
-            new = [text for text in dict.fromkeys(texts) if text not in known]
-            if new:
-                db.execute(
-                    PROMPTS.insert(), [{"text": text, "has_consent": has_consent} for text in new]
-                )
+            prompt_rows.add_prompts(db, texts, has_consent=has_consent, structure=structure)
 
     def _migrate(self, db: sa.Connection, identity: Mapping[str, str], new_secret: bytes) -> None:
         version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())

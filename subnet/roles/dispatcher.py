@@ -1,9 +1,9 @@
 """draw -> ASK -> structure -> pending audit: the one way in which miners are asked.
 
 Benchmarks and users' own prompts leave through this dispatcher: the same message, parameters drawn
-from the same mix. A user's prompt takes the place of a benchmark task when its miner is due, with
-that task's limit of tokens, so that neither rhythm nor length tells them apart; a structure does,
-as long as no user can ask for one. Each miner gets tasks of its own.
+from the same mix, one limit of tokens; either may carry a structure. When each leaves and to whom
+is up to the probers and the users' desk. What is left to tell them apart is in `docs/gaming.md`.
+Each miner gets tasks of its own.
 """
 
 import logging
@@ -19,6 +19,7 @@ from subnet.core.audited import PendingAudit, SignedAnswer
 from subnet.core.book import StandingBook
 from subnet.core.draws import draw_sampling, draw_task, period_secret, request_id, request_nonce
 from subnet.core.faults import is_over_asked
+from subnet.core.gaming import ExchangeMark, ids_digest, sketch_of
 from subnet.core.history import UserPrompt
 from subnet.core.records import Answered, Faulted, Violated, prompt_digest
 from subnet.core.scoring import gap_us_max
@@ -29,7 +30,6 @@ from subnet.ports import Clock, Exchange, Fault, Grammars, MinerClient, Tokenize
 from subnet.roles.bursts import BurstLedger
 from subnet.roles.faults import STALLS, FaultJudge
 from subnet.roles.peer import Peer
-from subnet.roles.user_prompts import UserPrompts
 from subnet.store import ValidatorStore
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,6 @@ class Dispatcher:
         client: MinerClient,
         store: ValidatorStore,
         book: StandingBook,
-        prompts: UserPrompts,
         faults: FaultJudge,
         ledger: BurstLedger,
         tokenizer: Tokenizer,
@@ -86,7 +85,6 @@ class Dispatcher:
         self._client = client
         self._store = store
         self._book = book
-        self._prompts = prompts
         self._faults = faults
         self._ledger = ledger
         self._tokenizer = tokenizer
@@ -108,12 +106,14 @@ class Dispatcher:
         """How many requests of ours a miner has."""
         return self._in_flight[hotkey]
 
-    async def ask(self, peer: Peer, turn: Turn) -> Outcome:
-        """One request to one miner, from draw to saved standing."""
+    def can_ask(self, prompt: UserPrompt) -> bool:
+        """Whether an answer to it could be checked."""
+        return prompt.structure is None or self._grammars is not None
+
+    async def ask(self, peer: Peer, turn: Turn, prompt: UserPrompt | None = None) -> Outcome:
+        """One request to one miner, from draw to saved standing: a user's, or a benchmark."""
         hotkey = peer.endpoint.hotkey
-        dispatch = self._draw_dispatch(peer, turn)
-        prompt = dispatch.prompt
-        self._prompts.begin(prompt)
+        dispatch = self._draw_dispatch(turn, prompt)
         others = self._in_flight[hotkey]
         self._in_flight[hotkey] += 1
         sent_us = self._clock.monotonic_us()
@@ -121,7 +121,6 @@ class Dispatcher:
             exchange = await self._client.infer(peer.endpoint, dispatch.request)
         finally:
             self._in_flight[hotkey] -= 1
-            self._prompts.end(prompt)
         if exchange.fault is not None or exchange.response is None:
             is_full = is_over_asked(others, peer.concurrent_requests_max)
             blame = await self._blame(exchange, is_full=is_full)
@@ -137,22 +136,21 @@ class Dispatcher:
         blame = blame_of_refusal(exchange.rejection_reason)
         return Blame.GATEWAY if blame is Blame.BACK_PRESSURE and is_full else blame
 
-    def _draw_dispatch(self, peer: Peer, turn: Turn) -> Dispatch:
+    def _draw_dispatch(self, turn: Turn, prompt: UserPrompt | None) -> Dispatch:
         counter = turn.counter
         secret = period_secret(self._store.master_secret, turn.period)
-        prompt = self._prompts.for_miner(peer.endpoint.hotkey)
         task = draw_task(secret, counter, self._settings.draws)
         text = task.prompt if prompt is None else prompt.text
-        can_have_structure = prompt is None and self._grammars is not None
-        structure = task.structure if can_have_structure else None
+        structure = None if self._grammars is None else task.structure
+        sampling = draw_sampling(secret, counter, self._settings.draws, structure)
+        if prompt is not None:
+            sampling = sampling.model_copy(update={"structure": prompt.structure})
         request = InferenceRequest(
             request_id=request_id(secret, counter),
             release_digest=self._release_digest,
             nonce=request_nonce(secret, counter),
             prompt_token_ids=self._tokenizer.render(text),
-            sampling=draw_sampling(
-                secret, counter, task.max_tokens, self._settings.draws, structure
-            ),
+            sampling=sampling,
             timeout_ms=round(self._settings.validator.request_timeout_seconds * 1000),
         )
         traffic = Traffic.BENCHMARK if prompt is None else Traffic.ORGANIC
@@ -184,9 +182,9 @@ class Dispatcher:
                     response=response,
                     signature=exchange.response_signature or "",
                     word=violation,
-                )
+                ),
+                _mark(dispatch, exchange, violation),
             )
-            self._prompts.note_failure(dispatch.prompt, exchange.miner_hotkey)
             return Blame.MINER
         pending = self._pending(dispatch, exchange, response)
         prompt = dispatch.prompt
@@ -206,18 +204,19 @@ class Dispatcher:
             gap_us_max=gap_us_max(times, self._bars),
             total_us=exchange.total_us,
         )
-        self._save(answered, pending, prompt)
+        self._save(answered, _mark(dispatch, exchange, None), pending, prompt)
         self._ledger.note(exchange, sent_us, answered.latency_ppm(self._settings.rules))
         return None
 
     def _save(
         self,
         record: Answered | Violated | Faulted,
+        mark: ExchangeMark,
         pending: PendingAudit | None = None,
         prompt: UserPrompt | None = None,
     ) -> None:
         after = self._book.after(record)
-        self._store.save_ending(after, record, pending, prompt)
+        self._store.save_ending(after, record, pending, prompt, mark)
         self._book.put([after])
 
     def _ending(self, dispatch: Dispatch, exchange: Exchange) -> dict[str, Any]:
@@ -251,9 +250,9 @@ class Dispatcher:
                 blame=blame,
                 refusal=exchange.refusal,
                 refusal_signature=exchange.refusal_signature,
-            )
+            ),
+            _mark(dispatch, exchange, word or fault),
         )
-        self._prompts.note_failure(dispatch.prompt, exchange.miner_hotkey)
 
     def _pending(
         self, dispatch: Dispatch, exchange: Exchange, response: InferenceResponse
@@ -277,3 +276,19 @@ class Dispatcher:
             signed=SignedAnswer(request, response, exchange.response_signature or ""),
             has_consent=dispatch.prompt is None or dispatch.prompt.has_consent,
         )
+
+
+def _mark(dispatch: Dispatch, exchange: Exchange, fault: str | None) -> ExchangeMark:
+    times = exchange.token_times_us
+    return ExchangeMark(
+        request_id=dispatch.request.request_id,
+        miner_hotkey=exchange.miner_hotkey,
+        traffic=dispatch.traffic,
+        prompt_digest=ids_digest(dispatch.request.prompt_token_ids),
+        sent_at_ns=exchange.sent_at_ns,
+        fault=fault,
+        first_token_us=times[0] if times else 0,
+        total_us=exchange.total_us,
+        tokens=len(exchange.token_ids),
+        sketch=sketch_of(exchange.token_ids) if fault is None else b"",
+    )

@@ -2,8 +2,8 @@
 
 At instants that only the secret tells, a group of hotkeys is loaded at once: users come in a
 rising stream, each asks again as soon as it is answered, until the burst is over. What they ask is
-what the prober would have asked, a user's own prompt included. A burst in which the network or this
-machine failed proves nothing and comes again.
+what the prober would have asked. A burst in which the network or this machine failed proves nothing
+and comes again.
 """
 
 import asyncio

@@ -21,8 +21,6 @@ from subnet.store import ValidatorStore
 
 IDLE_SECONDS: Final = 0.25
 """Between two looks at what only the store knows."""
-FULL_SECONDS: Final = 1.0
-"""When a miner has from us all that it declared, it is asked so much later."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,9 +46,9 @@ class Prober:
         self._due: list[tuple[float, str]] = []
         """A heap: when each known miner is due, and its hotkey."""
         self._known: set[str] = set()
-        """Miners that are in the heap, or held."""
-        self._held: set[str] = set()
-        """Miners that are due but run as many requests as they may; asked once one has ended."""
+        """Miners that are in the heap."""
+        self._skipped: Counter[str] = Counter()
+        """Instants at which a miner was busy, by hotkey."""
         self._wake = asyncio.Event()
         self._running: Counter[str] = Counter()
         self._stalls: Counter[str] = Counter()
@@ -108,11 +106,9 @@ class Prober:
             self._known.discard(hotkey)
             return None
         in_flight_max = self._settings.requests_in_flight_per_miner_max
-        if self._running[hotkey] >= min(peer.concurrent_requests_max, in_flight_max):
-            self._held.add(hotkey)
-            return None
-        if self._dispatcher.in_flight(hotkey) >= peer.concurrent_requests_max:
-            self._push(now + FULL_SECONDS, hotkey)
+        in_flight = max(self._running[hotkey], self._dispatcher.in_flight(hotkey))
+        if in_flight >= min(peer.concurrent_requests_max, in_flight_max):
+            self._push(now + self._skip_gap_seconds(hotkey), hotkey)
             return None
         return peer
 
@@ -143,9 +139,6 @@ class Prober:
         finally:
             self._running[hotkey] -= 1
             self._slots.release()
-            if hotkey in self._held:
-                self._held.discard(hotkey)
-                self._push(asyncio.get_running_loop().time(), hotkey)
 
     def _note_stall(self, outcome: Outcome) -> None:
         """Let a miner rest that holds our slots again and again without an answer."""
@@ -161,6 +154,17 @@ class Prober:
     def _first_gap_seconds(self, hotkey: str) -> float:
         secret = period_secret(self._store.master_secret, self._store.period())
         return draw_gap_seconds(secret, hotkey.encode(), self._settings.probe_interval_seconds)
+
+    def _skip_gap_seconds(self, hotkey: str) -> float:
+        """To the next instant of a miner that is busy now.
+
+        A user's prompt goes elsewhere then. A benchmark that came as soon as the miner is free, or
+        when a user's could not, would be known for one.
+        """
+        self._skipped[hotkey] += 1
+        label = hotkey.encode() + self._skipped[hotkey].to_bytes(8, "little")
+        secret = period_secret(self._store.master_secret, self._store.period())
+        return draw_gap_seconds(secret, label, self._settings.probe_interval_seconds)
 
     def _gap_seconds(self, turn: Turn) -> float:
         secret = period_secret(self._store.master_secret, turn.period)

@@ -29,7 +29,7 @@ from subnet.roles.prober import Prober
 from subnet.roles.roster import Roster
 from subnet.roles.second_opinion import SecondOpinions
 from subnet.roles.supervisor import Supervisor
-from subnet.roles.user_prompts import UserPrompts
+from subnet.roles.user_desk import UserDesk
 from subnet.roles.weight_setter import WeightSetter
 from subnet.store import ValidatorStore
 
@@ -89,9 +89,6 @@ class Validator:
             client=world.client,
             store=store,
             book=self.book,
-            prompts=UserPrompts(
-                store=store, book=self.book, roster=self.roster, rules=settings.rules
-            ),
             faults=self.faults,
             ledger=ledger,
             tokenizer=world.tokenizer,
@@ -117,6 +114,13 @@ class Validator:
             faults=self.faults,
             clock=clock,
             own_hotkey=world.signer.hotkey,
+            settings=settings,
+        )
+        self.desk = UserDesk(
+            dispatcher=self.dispatcher,
+            store=store,
+            book=self.book,
+            roster=self.roster,
             settings=settings,
         )
         self._is_capacity_measured = settings.capacity.is_measured
@@ -166,6 +170,7 @@ class Validator:
             endless = [
                 group.create_task(supervisor.keep("roster", self.roster.run)),
                 group.create_task(supervisor.keep("probe", self.prober.run)),
+                group.create_task(supervisor.keep("users", self.desk.run)),
                 group.create_task(supervisor.keep("audit", self.auditor.run)),
             ]
             if self._is_capacity_measured:

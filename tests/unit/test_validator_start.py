@@ -3,7 +3,7 @@
 import pytest
 
 from subnet.cli.exits import UsageError
-from subnet.cli.validator import assert_judgeable
+from subnet.cli.validator import assert_judgeable, load_schema
 from subnet.config import ConfigError, Settings, load_settings
 from tests.validator_support import RELEASE, ByteTokenizer, make_table
 
@@ -32,6 +32,23 @@ def test_a_prompt_whose_answer_could_not_be_judged_is_refused():
 def test_a_prompt_that_the_model_has_no_room_for_is_refused():
     with pytest.raises(UsageError, match="at most 904"):
         start(2048, ["x" * 1000], RELEASE.model_copy(update={"context_tokens_max": 1000}))
+
+
+def test_a_limit_that_a_family_needs_more_than_is_refused():
+    with pytest.raises(ConfigError, match=r"up to 96 tokens: raise draws.answer_tokens_max"):
+        settings = load_settings(overrides={"draws.answer_tokens_max": 64}, environ={})
+        assert_judgeable(settings, RELEASE, TABLE, ByteTokenizer(), ())
+
+
+def test_a_schema_that_nobody_could_check_is_refused(tmp_path):
+    file = tmp_path / "schema.json"
+    with pytest.raises(UsageError, match="No such file"):
+        load_schema(file)
+    file.write_text('{"pattern": "a+"}')
+    with pytest.raises(UsageError, match="keyword pattern is not verified"):
+        load_schema(file)
+    file.write_text('{"enum": ["yes", "no"]}')
+    assert load_schema(file).text == '{"enum": ["yes", "no"]}'
 
 
 @pytest.mark.parametrize("engine", ["torch", "vllm"])

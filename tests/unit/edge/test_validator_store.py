@@ -13,6 +13,7 @@ from protocol.structure import Structure
 from subnet.config import ConfigError
 from subnet.core.audit import Traffic
 from subnet.core.audited import AuditRecord, PendingAudit
+from subnet.core.gaming import ExchangeMark, Observation
 from subnet.core.gate import Hold
 from subnet.core.history import EpochIncome, EpochRecord, UserPrompt
 from subnet.core.packed import pack
@@ -22,7 +23,7 @@ from subnet.core.second_opinion import OpinionRecord, Verdict
 from subnet.core.standing import StandingParams, after_answer, fresh_standing
 from subnet.core.verification.claim import Claim
 from subnet.core.verification.evidence import EvidenceParams
-from subnet.edge import validator_store
+from subnet.edge import mark_rows, validator_store
 from subnet.edge.epoch_history import total_of
 from subnet.edge.state_reader import open_for_reading
 from subnet.edge.validator_store import SqliteValidatorStore
@@ -56,8 +57,8 @@ def standing(hotkey="miner", answers=0):
     return made
 
 
-def save(store, standing, pending=None, prompt=None):
-    store.save_ending(standing, Lost(at_us=1, period=0, counter=0), pending, prompt)
+def save(store, standing, pending=None, prompt=None, mark=None):
+    store.save_ending(standing, Lost(at_us=1, period=0, counter=0), pending, prompt, mark)
 
 
 def close(store, epoch, moved=()):
@@ -201,6 +202,45 @@ def test_a_prompt_keeps_its_answer(store):
     answered = replace(first, answer="hi", answered_by="miner", request_id="a" * 32)
     save(store, standing(), None, answered)
     assert store.prompts() == [answered, UserPrompt(2, "again")]
+
+
+def mark(request_id, fault=None):
+    return ExchangeMark(
+        request_id, "miner", Traffic.ORGANIC, "e" * 16, 1, fault, 5, 9, 3, bytes(range(256))
+    )
+
+
+def test_marks_come_back_in_order_with_what_their_audits_found(store):
+    save(store, standing(), mark=mark("a" * 32))
+    save(store, standing(), mark=mark("b" * 32, "TIMEOUT"))
+    loud = replace(RECORD, request_id="a" * 32, counts=(3, 0, 1, 0), grade=0.5)
+    store.save_audits([standing()], ["a" * 32], [loud], [])
+    assert store.observations() == [
+        Observation(mark("a" * 32), "open", True, 0.5),
+        Observation(mark("b" * 32, "TIMEOUT"), "", None, None),
+    ]
+
+
+def test_old_marks_go(store, monkeypatch):
+    monkeypatch.setattr(mark_rows, "MARKS_MAX", 10)
+    monkeypatch.setattr(mark_rows, "TRIM_EVERY", 4)
+    for number in range(40):
+        save(store, standing(), mark=mark(f"{number:032x}"))
+    assert [one.mark.request_id for one in store.observations()] == [
+        f"{number:032x}" for number in range(30, 40)
+    ]
+
+
+def test_a_prompt_keeps_its_structure_and_is_another_one_without_it(store):
+    shape = Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
+    store.add_prompts(["hello"])
+    store.add_prompts(["hello", "hello"], structure=shape)
+    store.add_prompts(["hello"], structure=shape)
+    assert [prompt.structure for prompt in store.open_prompts()] == [None, shape]
+    second = store.prompts()[1]
+    answered = replace(second, answer="yes", answered_by="miner", request_id="1" * 32)
+    save(store, standing(), None, answered)
+    assert store.prompts()[1] == answered
 
 
 def test_a_prompt_is_asked_once_however_often_it_is_given(store):

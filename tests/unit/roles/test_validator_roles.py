@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from protocol.structure import Structure
 from subnet.cli.exits import run_process
 from subnet.cli.status import build_status
 from subnet.core.draws import Anchor, period_secret, secret_digest
@@ -20,6 +21,8 @@ from tests.validator_support import (
     miner_hotkey,
     run_virtual,
 )
+
+YES_OR_NO = Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +106,7 @@ def test_a_signed_answer_that_breaks_a_rule_closes_the_gate_at_once(live):
 
 
 def test_an_answer_that_breaks_its_grammar_closes_the_gate_and_obedient_ones_do_not(live):
-    subnet = live("honest", "breaks grammars")
+    subnet = live("honest", "breaks grammars", validator={"epochs_max": 4})
     assert standing(subnet, 1).closure.reason == "GRAMMAR_BROKEN"
     assert set(subnet.shares()) == {miner_hotkey(0)}
     structured = [one for one in subnet.miners[0].asked if one.sampling.structure]
@@ -238,33 +241,37 @@ def test_users_and_benchmarks_look_alike_on_the_wire(live):
     subnet = live("honest", prompts=prompts, validator={"epochs_max": 16})
     asked = subnet.miners[0].asked
     organic = {prompt.request_id for prompt in subnet.store.prompts()}
-    limits = {
-        is_organic: Counter(
-            request.sampling.tokens_max
-            for request in asked
-            if (request.request_id in organic) is is_organic
-        )
-        for is_organic in (True, False)
-    }
-    assert limits[True].total() == 150
-    assert set(limits[True]) == set(limits[False]) == {64, 96}
-    shares = [counts[64] / counts.total() for counts in limits.values()]
-    assert abs(shares[0] - shares[1]) < 0.15, shares
+    kinds = [request.request_id in organic for request in asked]
+    assert sum(kinds) == 150
     for is_organic in (True, False):
         temperatures = {
             request.sampling.temperature_milli
-            for request in asked
-            if (request.request_id in organic) is is_organic
+            for request, kind in zip(asked, kinds, strict=True)
+            if kind is is_organic
         }
         assert temperatures == {700, 1000}
+    assert {request.sampling.tokens_max for request in asked} == {96}
     assert {request.timeout_ms for request in asked} == {30_000}
     assert len({request.nonce for request in asked}) == len(asked)
     assert len({request.request_id for request in asked}) == len(asked)
-    assert len({request.prompt_token_ids for request in asked}) >= 0.98 * len(asked)
+    assert len({request.prompt_token_ids for request in asked}) >= 0.99 * len(asked)
     assert {request.release_digest for request in asked} == {RELEASE.digest()}
 
 
-def test_a_users_prompt_waits_for_probation_and_is_answered_by_the_best_miner(live):
+def test_a_structure_proves_no_benchmark_as_users_may_ask_for_one(live):
+    async def ask(subnet):
+        subnet.store.add_prompts(["is it?"], structure=YES_OR_NO)
+        await asyncio.sleep(10_000)
+
+    subnet = live("honest", before=ask, validator={"epochs_max": 4})
+    (prompt,) = subnet.store.prompts()
+    assert prompt.answer is not None
+    (sent,) = [one for one in subnet.miners[0].asked if one.request_id == prompt.request_id]
+    assert sent.sampling.structure == YES_OR_NO
+    assert standing(subnet, 0).closure is None
+
+
+def test_a_users_prompt_waits_for_probation_and_goes_to_no_cheat(live):
     subnet = live(
         "foreign seed",
         "honest",
@@ -273,10 +280,19 @@ def test_a_users_prompt_waits_for_probation_and_is_answered_by_the_best_miner(li
         validator={"epochs_max": 4},
     )
     (prompt,) = subnet.store.prompts()
-    assert prompt.answered_by == miner_hotkey(1)
     assert prompt.answer
-    asked = [bytes(t - 100 for t in r.prompt_token_ids) for r in subnet.miners[1].asked]
+    (miner,) = [one for one in subnet.miners if one.hotkey == prompt.answered_by]
+    assert miner.behaviour != "foreign seed"
+    asked = [bytes(t - 100 for t in r.prompt_token_ids) for r in miner.asked]
     assert asked.index(b"what is a lighthouse?") >= 20
+
+
+def test_users_prompts_go_to_every_good_miner(live):
+    """One that never gets a user's prompt would know that it is always tested."""
+    prompts = [f"what is lighthouse {n}?" for n in range(120)]
+    subnet = live("honest", "honest", "honest", prompts=prompts, validator={"epochs_max": 8})
+    answered = Counter(prompt.answered_by for prompt in subnet.store.prompts())
+    assert min(answered[miner_hotkey(number)] for number in range(3)) > 20, answered
 
 
 def test_a_users_prompt_is_tried_on_another_miner_after_a_fault(live):
@@ -302,7 +318,7 @@ def test_a_users_prompt_is_tried_on_another_miner_after_a_fault(live):
     )
     (prompt,) = subnet.store.prompts()
     assert standing(subnet, 1).faults["BROKEN_STREAM"] > 0
-    assert prompt.answered_by == miner_hotkey(0), "the best miner failed on it"
+    assert prompt.answered_by == miner_hotkey(0), "the other miner failed on it"
 
 
 def test_organic_answers_are_audited_by_a_draw_after_a_later_block(live):

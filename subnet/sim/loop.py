@@ -1,0 +1,72 @@
+"""timers -> VIRTUAL LOOP -> roles: a day passes as fast as its events can be computed.
+
+Nothing is waited for: when every task sleeps, the clock jumps to the next timer. Events of one
+instant run in the order in which they were scheduled, so that a run can be repeated byte by byte.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+Result = TypeVar("Result")
+
+START_SECONDS: Final = 1000.0
+"""What a fresh loop's clock shows."""
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    def __init__(self, loop_of: Callable[[], "VirtualLoop"]) -> None:
+        super().__init__()
+        self._loop_of = loop_of
+
+    def select(self, timeout: float | None = None) -> Any:
+        """No file is ever ready: nothing here does I/O."""
+        assert timeout is not None, "every task waits and no timer is set: a deadlock"
+        self._loop_of().jump(timeout)
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps."""
+
+    def __init__(self) -> None:
+        self._now = START_SECONDS
+        super().__init__(_JumpingSelector(lambda: self))
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self._now
+
+    def jump(self, seconds: float) -> None:
+        """Move the clock on."""
+        self._now += max(0.0, seconds)
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
+        """Run it here and now, so that `asyncio.to_thread` needs no thread."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - it is the caller's, and reaches it.
+            future.set_exception(error)
+        return future
+
+
+def run_virtual(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine on virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
+
+
+class LoopClock:
+    """`ports.Clock` over the virtual loop."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds; the epoch is arbitrary."""
+        return round(asyncio.get_running_loop().time() * 1e9)
+
+    def monotonic_us(self) -> int:
+        """Microseconds."""
+        return round(asyncio.get_running_loop().time() * 1e6)
