@@ -42,7 +42,7 @@ class UserPrompts:
         for prompt in self._store.open_prompts():
             if prompt.prompt_id not in self._sent:
                 failed = self._failed_at[prompt.prompt_id]
-                best = self._best_miner(failed) or self._best_miner(())
+                best = self.best_miner(failed) or self.best_miner(())
                 if best == hotkey:
                     return prompt
         return None
@@ -62,7 +62,7 @@ class UserPrompts:
         if prompt is not None:
             self._failed_at[prompt.prompt_id].add(hotkey)
 
-    def _best_miner(self, without: Collection[str]) -> str | None:
+    def best_miner(self, without: Collection[str]) -> str | None:
         """The best that can be asked and has passed probation; None if none has."""
         now = asyncio.get_running_loop().time()
         if now - self._ranked_at >= RANKING_SECONDS or not self._ranking:

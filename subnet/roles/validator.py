@@ -85,13 +85,14 @@ class Validator:
             clock=clock,
             settings=settings.validator,
         )
+        self.prompts = UserPrompts(
+            store=store, book=self.book, roster=self.roster, rules=settings.rules
+        )
         self.dispatcher = Dispatcher(
             client=world.client,
             store=store,
             book=self.book,
-            prompts=UserPrompts(
-                store=store, book=self.book, roster=self.roster, rules=settings.rules
-            ),
+            prompts=self.prompts,
             faults=self.faults,
             ledger=ledger,
             tokenizer=world.tokenizer,

@@ -341,7 +341,7 @@ def test_a_held_miner_is_given_no_users_prompt_and_shows_as_held(live, tmp_path)
         report = build_status(reader, await subnet.chain.metagraph())
         reader.close()
         shown.append(report.miners[1])
-        assert subnet.dispatcher._best_miner({HONEST}) is None
+        assert subnet.roles.prompts.best_miner({HONEST}) is None
 
     shown = []
     live("honest", watch)
