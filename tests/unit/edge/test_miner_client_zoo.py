@@ -7,7 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from protocol.errors import RejectedError, RejectionReason
+from protocol.errors import (
+    REFUSAL_SIGNATURE_HEADER,
+    Refusal,
+    RejectedError,
+    Rejection,
+    RejectionReason,
+)
 from protocol.handshake import HandshakeResponse
 from protocol.inference import (
     CheckpointLine,
@@ -151,6 +157,22 @@ async def test_every_bad_server_is_a_fault_and_never_an_exception(behave, fault)
     assert (exchange.fault, exchange.response) == (fault, None), exchange.fault_detail
     assert len(exchange.token_ids) <= 8
     assert exchange.rejection_reason is exchange.refusal is None
+
+
+async def test_a_signature_that_no_record_could_hold_is_none():
+    async def shouts(body, writer):
+        refusal = Refusal(
+            request_digest=InferenceRequest.model_validate_json(body).digest(),
+            miner_hotkey=MINER.hotkey,
+            caller_hotkey=CALLER.hotkey,
+            rejection=Rejection.model_validate_json(REFUSAL),
+        )
+        signature = MINER.sign(refusal.signing_bytes()).upper()
+        head = f"HTTP/1.1 429 X\r\n{REFUSAL_SIGNATURE_HEADER}: {signature}\r\n"
+        writer.write(head.encode() + b"content-length: %d\r\n\r\n%s" % (len(REFUSAL), REFUSAL))
+
+    exchange = await ask(shouts)
+    assert (exchange.fault, exchange.refusal_signature) == (Fault.BROKEN_STREAM, None)
 
 
 async def test_a_redirect_is_not_followed():
