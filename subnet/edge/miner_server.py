@@ -1,8 +1,8 @@
 """bytes -> SERVER -> miner's role -> bytes: the miner's HTTP face.
 
 An ASGI application without a framework: three paths, and a framework's wrappers would cost more a
-token than the rest of this file. Nothing is parsed, let alone computed, before the signature over
-the raw body is authenticated.
+token than the rest of this file. Nothing is parsed, let alone computed or signed, before the
+signature over the raw body is authenticated and its hotkey is found to hold a permit.
 """
 
 import asyncio
@@ -71,6 +71,8 @@ class InferenceService(Protocol):
 
     def card(self, request: HandshakeRequest) -> HandshakeResponse: ...
 
+    def check_caller(self, caller_hotkey: str) -> None: ...
+
     def serve(
         self, request: InferenceRequest, caller_hotkey: str, arrived_at_us: int
     ) -> AsyncGenerator[StreamLine, None]: ...
@@ -132,6 +134,7 @@ class MinerApp:
     async def _infer(self, scope: Message, receive: Receive, send: Send) -> None:
         arrived_at_us = self._clock.monotonic_us()
         body, caller = await self._authenticated_body(scope, receive)
+        self._service.check_caller(caller)
         request = read_request(body)
         async with (
             aclosing(self._service.serve(request, caller, arrived_at_us)) as lines,
