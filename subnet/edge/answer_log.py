@@ -3,6 +3,7 @@
 One line of JSON an answer: what the miner signed, never what was asked or answered.
 """
 
+import contextlib
 import logging
 from collections.abc import Iterable
 from io import TextIOWrapper
@@ -19,6 +20,7 @@ class _PrivateFile(RotatingFileHandler):
     def _open(self) -> TextIOWrapper:
         path = Path(self.baseFilename)
         path.touch(mode=0o600)
+        path.chmod(0o600)
         return path.open("a")
 
 
@@ -28,6 +30,8 @@ class AnswerLog:
     def __init__(self, path: Path, bytes_max: int) -> None:
         """Raises ConfigError for a path that cannot be written."""
         try:
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(f"{path.name}.1").chmod(0o600)
             self._file = _PrivateFile(path, maxBytes=bytes_max // 2, backupCount=1)
         except OSError as error:
             raise ConfigError(f"cannot write the answer log {path}: {error.strerror}") from error

@@ -32,6 +32,15 @@ async def test_what_was_signed_is_read_back_by_request(tmp_path, monkeypatch):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_a_log_that_others_could_read_is_the_owners_alone_from_now_on(tmp_path):
+    files = [tmp_path / "answers.jsonl", tmp_path / "answers.jsonl.1"]
+    for file in files:
+        file.touch()
+        file.chmod(0o644)
+    AnswerLog(files[0], 10**6).close()
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
 async def test_a_full_log_forgets_its_oldest_half(tmp_path):
     path, line = tmp_path / "answers.jsonl", await end_line(1)
     log = AnswerLog(path, 20_000)
