@@ -20,11 +20,10 @@ from subnet.config import ValidatorSettings
 from subnet.core import epoch_file
 from subnet.core.bundle import DELAY_US
 from subnet.core.earnings import scores_of
-from subnet.core.explanation import Explanation, SignedExplanation, explanation_of
+from subnet.core.explanation import DayOld, Explanation, SignedExplanation, explanation_of
 from subnet.core.reputation import prior_mean
 from subnet.core.rules import RuleParams
 from subnet.core.standing import MinerStanding, fresh_standing
-from subnet.core.statement import EpochStatement
 from subnet.edge.http_limits import HttpLimits
 from subnet.edge.http_server import serve_http
 from subnet.edge.ledger_rows import Closed
@@ -55,12 +54,12 @@ def explain_hotkey(
     last, old = reader.last_closed(), reader.last_closed(now_us - DELAY_US)
     in_use = reader.in_use()
     if undelayed and in_use is not None:
-        shown = View(in_use.rules, in_use.release_digest, tuple(reader.standings()), now_us)
+        shown = View(in_use.rules, in_use.release_digest, tuple(reader.standings()), now_us, None)
     elif last is None:
         return None
     else:
         shown = view_of(last)
-    before = None if old is None else old.statement
+    before = None if old is None else view_of(old)
     return explained(shown, hotkey, before, validator_hotkey, undelayed=undelayed)
 
 
@@ -72,38 +71,57 @@ class View:
     release_digest: str
     standings: tuple[MinerStanding, ...]
     at_us: int
+    epoch_block: int | None
+    """None between two epochs."""
 
 
 def view_of(closed: Closed) -> View:
     """What a closed epoch ended with."""
     said = closed.statement
-    return View(closed.rules, said.release_digest, closed.standings, said.at_us)
+    return View(closed.rules, said.release_digest, closed.standings, said.at_us, said.epoch_block)
 
 
 def explained(
     view: View,
     hotkey: str,
-    old: EpochStatement | None,
+    old: View | None,
     validator_hotkey: str,
     *,
     undelayed: bool = False,
 ) -> Explanation:
-    """The explanation of one hotkey, known or not."""
-    standings = {
-        one.hotkey: one for one in view.standings if one.release_digest == view.release_digest
-    }
+    """The explanation of one hotkey, known or not; `old` is a view that is a day old."""
+    standings = _standings(view)
     if hotkey not in standings:
         standings[hotkey] = fresh_standing(hotkey, view.release_digest, view.rules.evidence)
     return explanation_of(
         standings[hotkey],
         scores_of(standings.values(), view.rules)[hotkey],
         view.rules,
-        old,
+        None if old is None else _day_old(old, hotkey, view.release_digest),
         validator_hotkey=validator_hotkey,
         at_us=view.at_us,
         priors=_priors(standings.values(), view),
         undelayed=undelayed,
     )
+
+
+def _day_old(view: View, hotkey: str, release_digest: str) -> DayOld | None:
+    """None for a hotkey that was not known then, or of another release."""
+    standings = _standings(view)
+    if hotkey not in standings or view.release_digest != release_digest:
+        return None
+    assert view.epoch_block is not None, "only closed epochs grow old"
+    return DayOld(
+        epoch_block=view.epoch_block,
+        at_us=view.at_us,
+        standing=standings[hotkey],
+        score=scores_of(standings.values(), view.rules)[hotkey],
+        priors=_priors(standings.values(), view),
+    )
+
+
+def _standings(view: View) -> dict[str, MinerStanding]:
+    return {one.hotkey: one for one in view.standings if one.release_digest == view.release_digest}
 
 
 def _priors(standings: Iterable[MinerStanding], view: View) -> dict[str, float]:
@@ -171,7 +189,7 @@ class ValidatorPages:
         last, old = self._closed.by(NEVER_US), self._closed.by(self._a_day_ago())
         if last is None:
             return _problem(503, "no epoch has ended yet: come back after the next")
-        before = None if old is None else old.statement
+        before = None if old is None else view_of(old)
         found = explained(view_of(last), hotkey, before, self._signer.hotkey)
         signature = self._signer.sign(found.signing_bytes())
         signed = SignedExplanation(explanation=found, signature=signature)
