@@ -63,7 +63,7 @@ def explain(
 
 
 def _read(path: Path, hotkey: str, *, is_live: bool) -> Explanation:
-    from subnet.edge.validator_server import explain_hotkey
+    from subnet.edge.explanations import explain_hotkey
 
     reader = open_for_reading(path)
     if reader is None:

@@ -98,6 +98,7 @@ def explanation_of(
     rules: RuleParams,
     old: DayOld | None,
     *,
+    rules_digest: str,
     validator_hotkey: str,
     at_us: int,
     priors: Mapping[str, float],
@@ -105,7 +106,8 @@ def explanation_of(
 ) -> Explanation:
     """What may be told of one miner. `old` is the latest epoch that is a day old and knew it.
 
-    `priors` are `reputation.prior_mean` by family.
+    `priors` are `reputation.prior_mean` by family. `rules_digest` is that of `rules`, which takes
+    longer than all the rest.
 
     `undelayed` tells all, for the validator's own eyes.
     """
@@ -129,7 +131,7 @@ def explanation_of(
         validator_hotkey=validator_hotkey,
         miner_hotkey=standing.hotkey,
         release_digest=standing.release_digest,
-        rules_digest=rules.digest(),
+        rules_digest=rules_digest,
         at_us=at_us,
         epoch_block=None if old is None else old.epoch_block,
         state=state_of(standing, shown, rules),

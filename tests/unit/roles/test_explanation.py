@@ -20,14 +20,10 @@ from subnet.core.standing import after_audit
 from subnet.core.verification.bounds import Reading
 from subnet.core.verification.calibration import BUCKETS
 from subnet.core.verification.evidence import Channel
+from subnet.edge import explanations
+from subnet.edge.explanations import Explanations, explain_hotkey, explained, view_of
 from subnet.edge.http_server import bind_socket
-from subnet.edge.validator_server import (
-    ValidatorPages,
-    explain_hotkey,
-    explained,
-    serve_validator,
-    view_of,
-)
+from subnet.edge.validator_server import ValidatorPages, serve_validator
 from tests.validator_support import (
     VALIDATOR,
     FakeMiner,
@@ -166,6 +162,31 @@ def test_nothing_moves_between_two_epochs(subnet):
     assert told(subnet, HONEST) == before
     assert told(subnet, HONEST, undelayed=True) != before
     subnet.store.save_moves([standing], [])
+
+
+async def test_an_epoch_is_scored_once_and_an_explanation_signed_once(subnet, monkeypatch):
+    """Anybody may ask as often as they like, and nobody else is kept waiting."""
+    scored, signed, scores_of = [], [], explanations.scores_of
+
+    class Signer(FakeSigner):
+        def sign(self, message):
+            signed.append(message)
+            return super().sign(message)
+
+    monkeypatch.setattr(
+        explanations, "scores_of", lambda *args: scored.append(args) or scores_of(*args)
+    )
+    monkeypatch.setattr(explanations, "EXPLANATIONS_KEPT", 3)
+    made, stranger = Explanations(subnet.store, Signer()), miner_hotkey(20)
+    for hotkey in [HONEST, CHEAT, stranger] * 5:
+        told_of = SignedExplanation.model_validate_json(await made.of(hotkey, 0)).explanation
+        assert told_of == told(subnet, hotkey)
+    assert (len(scored), len(signed)) == (1 + 3 * 5, 3)  # `told` scores each time.
+    for hotkey in [HONEST] * 5:
+        await made.of(hotkey, ENDED_US)
+    assert (len(scored), len(signed)) == (1 + 3 * 5, 4)
+    await made.of(HONEST, 0)  # The least lately asked for gave way.
+    assert len(signed) == 5
 
 
 async def test_pages_are_signed_and_keep_the_last_day_to_themselves(subnet):
