@@ -22,7 +22,7 @@ from subnet.ports import Signer
 
 VIEWS_KEPT: Final = 4
 EXPLANATIONS_KEPT: Final = 1024
-"""A full subnet's, with room for strangers; about 4 kB each."""
+"""A full subnet's, with room for strangers; about 3 kB each."""
 
 
 @dataclass(frozen=True, slots=True)
