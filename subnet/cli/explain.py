@@ -48,8 +48,8 @@ def explain(
 ) -> None:
     """Show every factor of a miner's score, the evidence behind it, and what would raise it.
 
-    As of the last closed epoch; how near the detector is to an alarm comes a day later, or with
-    an alarm.
+    As of the last closed epoch; what every audit moves (integrity, coverage, quality, reputation)
+    comes a day later, or with an alarm.
     """
     if url is not None:
         found = _asked(url, hotkey, validator)
@@ -63,7 +63,7 @@ def explain(
 
 
 def _read(path: Path, hotkey: str, *, is_live: bool) -> Explanation:
-    from subnet.edge.validator_server import explain_hotkey
+    from subnet.edge.explanations import explain_hotkey
 
     reader = open_for_reading(path)
     if reader is None:

@@ -134,6 +134,18 @@ def answer_tokens_max(request: InferenceRequest, release: Release) -> int:
     return min(request.sampling.tokens_max, room)
 
 
+def permitted(caller: Caller | None) -> Caller:
+    """The caller, if it may ask at all; None is a hotkey that is not registered.
+
+    Raises RejectedError. Needs no request, so that a stranger's is not even parsed.
+    """
+    if caller is None or not caller.has_validator_permit:
+        raise RejectedError(
+            RejectionReason.NOT_PERMITTED, "the caller holds no validator permit on this subnet"
+        )
+    return caller
+
+
 def admit_request(
     request: InferenceRequest,
     caller: Caller | None,
@@ -145,10 +157,7 @@ def admit_request(
 
     `caller` is None for a hotkey that is not registered. Raises RejectedError.
     """
-    if caller is None or not caller.has_validator_permit:
-        raise RejectedError(
-            RejectionReason.NOT_PERMITTED, "the caller holds no validator permit on this subnet"
-        )
+    caller = permitted(caller)
     _check_envelope(request, release)
     if load.is_nonce_served:
         raise RejectedError(

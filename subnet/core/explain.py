@@ -17,11 +17,17 @@ from subnet.core.standing import Blame, MinerStanding
 
 
 def explain(
-    standing: MinerStanding, score: Score, rules: RuleParams, *, shows_audits: bool = True
+    standing: MinerStanding,
+    score: Score,
+    rules: RuleParams,
+    *,
+    shows_audits: bool = True,
+    shows_quality: bool = True,
 ) -> str:
     """The sentence for one miner. Says what happened first, then what it costs.
 
-    Not for the miner's eyes is how many of its answers were audited, without an alarm.
+    Not for the miner's eyes is how many of its answers were audited, without an alarm; nor, before
+    a day has passed, what every audit moves.
     """
     params = rules.scoring
     closure = standing.closure
@@ -53,7 +59,8 @@ def explain(
         )
     if score.coverage_ppm < PPM:
         parts.append(f"{_percent(score.coverage_ppm)} of its recent audits could be judged")
-    parts.append(f"its release answers {_percent(score.quality_ppm)} of the tasks right")
+    if shows_quality:
+        parts.append(f"its release answers {_percent(score.quality_ppm)} of the tasks right")
     parts += _worth(score) + _capacity(standing.capacity, rules.capacity)
     if score.latency_ppm < PPM:
         parts.append(f"slow answers leave {_percent(score.latency_ppm)}")

@@ -1,10 +1,12 @@
 """standing, score -> EXPLANATION: each factor of a score, what it rests on, what would raise it.
 
-For the miner's eyes, signed by the validator. What only a cheat could use, how near its detector is
-to an alarm, comes out after an alarm or a day later.
+For the miner's eyes, signed by the validator. What moves by audits comes out after an alarm or a
+day later: at once, it would tell a miner which of its answers were audited, and so who had asked,
+and a cheat how near its detector is to an alarm.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from protocol.message import WireMessage
@@ -17,10 +19,9 @@ from subnet.core.reputation import quality_lower_ppm, quality_mean_ppm
 from subnet.core.rules import RuleParams
 from subnet.core.scoring import Score, is_gate_open, is_held
 from subnet.core.standing import MinerStanding
-from subnet.core.statement import EpochStatement, MinerPay
 
-DELAYED: Final = "integrity_ppm"
-"""The one factor that shows the detector."""
+DELAYED: Final = ("integrity_ppm", "coverage_ppm", "quality_ppm")
+"""The factors that every audit moves. Probation's stands still once it is over."""
 CAPACITY: Final = "capacity_tps_milli"
 """The one factor that has no full marks."""
 
@@ -51,6 +52,18 @@ class ClassReputation(WireMessage):
     """Thousandths of answers that still count."""
 
 
+@dataclass(frozen=True, slots=True)
+class DayOld:
+    """What an epoch that is at least a day old ended with, for one miner."""
+
+    epoch_block: int
+    at_us: int
+    standing: MinerStanding
+    score: Score
+    priors: Mapping[str, float]
+    """`reputation.prior_mean` by family."""
+
+
 class Explanation(WireMessage):
     """Why one miner earns what it earns, by one validator."""
 
@@ -60,13 +73,14 @@ class Explanation(WireMessage):
     rules_digest: Digest
     at_us: Microseconds
     epoch_block: BlockNumber | None
-    """Of the statement that delayed figures come from; None if none is a day old."""
+    """Of the epoch that delayed figures come from; None if none is a day old."""
     state: Literal["unknown", "new", "probation", "paid", "doubted", "held", "closed"]
     sentence: str
     score_ppm: Whole
     """Of the factors as they are shown; a delayed one that is not there counts as whole."""
     factors: tuple[Factor, ...]
     reputation: tuple[ClassReputation, ...]
+    """Delayed too."""
     faults: dict[str, Whole]
     """Requests without an answer, by reason."""
     blames: dict[str, Whole]
@@ -84,47 +98,72 @@ def explanation_of(
     standing: MinerStanding,
     score: Score,
     rules: RuleParams,
-    old: EpochStatement | None,
+    old: DayOld | None,
     *,
+    rules_digest: str,
     validator_hotkey: str,
     at_us: int,
     priors: Mapping[str, float],
     undelayed: bool = False,
 ) -> Explanation:
-    """What may be told of one miner. `old` is the latest statement that is a day old.
+    """What may be told of one miner. `old` is the latest epoch that is a day old and knew it.
 
-    `priors` are `reputation.prior_mean` by family.
+    `priors` are `reputation.prior_mean` by family. `rules_digest` is that of `rules`, which takes
+    longer than all the rest.
 
     `undelayed` tells all, for the validator's own eyes.
     """
     is_told = undelayed or standing.closure is not None or standing.hold is not None
-    shown = score if is_told else score.model_copy(update={DELAYED: PPM})
-    before = None if old is None else _pay(old, standing.hotkey)
+    if is_told:
+        shown, reputation = score, _reputation(standing, rules, priors, at_us)
+    else:
+        seen = min(standing.verified, rules.scoring.probation_answers)
+        standing = standing.model_copy(update={"verified": seen})
+        shown = _as_of(old, score)
+        reputation = () if old is None else _reputation(old.standing, rules, old.priors, old.at_us)
     factors = []
     for name in Score.model_fields:
         value: int | None = getattr(shown, name)
         evidence = EVIDENCE[name](standing, rules)
-        if name == DELAYED and not is_told:
-            value = None if before is None else before.factors[name]
-            evidence = "not shown before a day has passed, or an alarm"
-            if before is not None and old is not None:
-                evidence = f"as of epoch {old.epoch_block}, more than a day ago"
+        if name in DELAYED and not is_told:
+            value = None if old is None else value
+            evidence = _delayed_evidence(name, old, rules)
         factors.append(_factor(name, value, evidence, shown, rules))
     return Explanation(
         validator_hotkey=validator_hotkey,
         miner_hotkey=standing.hotkey,
         release_digest=standing.release_digest,
-        rules_digest=rules.digest(),
+        rules_digest=rules_digest,
         at_us=at_us,
         epoch_block=None if old is None else old.epoch_block,
         state=state_of(standing, shown, rules),
-        sentence=explain(standing, shown, rules, shows_audits=is_told),
+        sentence=explain(
+            standing,
+            shown,
+            rules,
+            shows_audits=is_told,
+            shows_quality=is_told or old is not None,
+        ),
         score_ppm=shown.total_ppm,
         factors=tuple(factors),
-        reputation=_reputation(standing, rules, priors, at_us),
+        reputation=reputation,
         faults=standing.faults,
         blames={str(blame): count for blame, count in standing.blames.items()},
     )
+
+
+def _as_of(old: DayOld | None, score: Score) -> Score:
+    """The score with its delayed factors as they were; whole where nothing may be said."""
+    return score.model_copy(
+        update={name: PPM if old is None else getattr(old.score, name) for name in DELAYED}
+    )
+
+
+def _delayed_evidence(name: str, old: DayOld | None, rules: RuleParams) -> str:
+    if old is None:
+        return "not shown before a day has passed, or an alarm"
+    evidence = EVIDENCE[name](old.standing, rules)
+    return f"{evidence}, as of epoch {old.epoch_block}, more than a day ago"
 
 
 def _reputation(
@@ -157,10 +196,6 @@ def state_of(
     if score.integrity_ppm < PPM:
         return "doubted"
     return "paid" if score.probation_ppm == PPM else "probation"
-
-
-def _pay(statement: EpochStatement, hotkey: str) -> MinerPay | None:
-    return next((miner for miner in statement.miners if miner.hotkey == hotkey), None)
 
 
 def _factor(name: str, value: int | None, evidence: str, score: Score, rules: RuleParams) -> Factor:

@@ -4,6 +4,7 @@
 accepts sr25519 alone, because answers carry no type and are authenticated as sr25519.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final
@@ -22,6 +23,7 @@ _REASON_OF: Final = {
     http_auth.ReplayedRequest: RejectionReason.REPLAYED_REQUEST,
     http_auth.BadSignature: RejectionReason.BAD_SIGNATURE,
 }
+_SIGNATURE: Final = re.compile(r"[0-9a-f]{128}")
 
 
 class HotkeySigner:
@@ -38,7 +40,12 @@ class HotkeySigner:
 
 
 def verify_signature(message: bytes, signature: str, hotkey: str) -> bool:
-    """`ports.SignatureVerifier`: whether `hotkey` signed `message` (hex, 128 characters)."""
+    """`ports.SignatureVerifier`: whether `hotkey` signed `message` (128 lower-case hex characters).
+
+    Another spelling of a right signature is a wrong one: no message could hold it.
+    """
+    if not _SIGNATURE.fullmatch(signature):
+        return False
     try:
         return bool(verify_raw(message, bytes.fromhex(signature), hotkey, CRYPTO_SR25519))
     except ValueError:

@@ -18,6 +18,8 @@ from protocol.errors import HTTP_STATUS, RejectedError, RejectionReason
 
 HEAD_BYTES_MAX: Final = 32_768
 HEADERS_MAX: Final = 64
+ABORT: Final = "assay.abort"
+"""Of a request's ASGI extensions: `call` drops the connection, and what its reader left unread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse(RejectionReason.MALFORMED_REQUEST, "the request's head is too large")
+
+    def on_message_begin(self) -> None:
+        """Let the application drop a reader: closing waits until the last byte is read."""
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header; the parser turns the error into a refusal."""

@@ -4,14 +4,20 @@ import asyncio
 import contextlib
 import errno
 import functools
+import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 import uvicorn
 
 from subnet.config import ConfigError
-from subnet.edge.http_limits import Connections, HttpLimits, LimitedProtocol
+from subnet.edge.http_limits import ABORT, Connections, HttpLimits, LimitedProtocol
+
+_log = logging.getLogger(__name__)
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
@@ -73,6 +79,33 @@ async def serve_http(
             on_stop()
         server.should_exit = True
         await serving
+
+
+@contextlib.asynccontextmanager
+async def until_reader_leaves(
+    scope: Message, receive: Receive, seconds_max: float | None
+) -> AsyncIterator[None]:
+    """Leave the block when the reader hangs up, or reads so slowly that the time is over.
+
+    A `TimeoutError` of the block's own is such a time too. Whoever is too slow is disconnected.
+    """
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        limit.reschedule(0)
+
+    try:
+        async with asyncio.timeout(seconds_max) as limit:
+            watching = asyncio.create_task(watch())
+            try:
+                yield
+            finally:
+                watching.cancel()
+    except TimeoutError:
+        _log.info("a caller left before its answer ended")
+        scope["extensions"][ABORT]["call"]()
+        await asyncio.sleep(0)  # uvicorn then sees that it is gone.
 
 
 class _QuietServer(uvicorn.Server):

@@ -8,6 +8,7 @@ import asyncio
 import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 
@@ -32,6 +33,14 @@ SMALL_BODY_BYTES_MAX: Final = 65_536
 """Handshakes and refusals."""
 STREAM_BYTES_PER_TOKEN_MAX: Final = 128
 STREAM_BYTES_EXTRA: Final = 16_384
+PAUSE_SECONDS: Final = 0.25
+"""Before the second attempt of one whom a miner's connection limits turned away."""
+TURNED_AWAY_US_MAX: Final = 1_000_000
+"""Those limits answer at once. Later it is a miner that wants more time than others get."""
+
+
+class _TurnedAwayError(StreamFaultError):
+    """A 429 that nobody signed."""
 
 
 class HttpMinerClient:
@@ -78,7 +87,9 @@ class HttpMinerClient:
             async with (
                 _world_as_faults(),
                 asyncio.timeout(timeout_seconds),
-                self._post(endpoint, HANDSHAKE_PATH, request.to_bytes()) as answer,
+                self._post(
+                    self._open_session(), endpoint, HANDSHAKE_PATH, request.to_bytes()
+                ) as answer,
             ):
                 body = await _read_small(answer)
         except StreamFaultError as error:
@@ -96,7 +107,30 @@ class HttpMinerClient:
         return card if is_authentic else Fault.FALSE_CLAIM
 
     async def infer(self, endpoint: Endpoint, request: InferenceRequest) -> Exchange:
-        """Ask, and read the answer to its signed end; never raises for what a miner does."""
+        """Ask, and read the answer to its signed end; never raises for what a miner does.
+
+        A miner's connection limits hold no key, and whoever shares our address may fill them: when
+        they turn us away at once, we try once more. Times count from the second attempt.
+        """
+        until = asyncio.get_running_loop().time() + request.timeout_ms / 1000
+        exchange, is_turned_away = await self._attempt(
+            endpoint, request, until, self._open_session()
+        )
+        if not is_turned_away or asyncio.get_running_loop().time() + PAUSE_SECONDS >= until:
+            return exchange
+        await asyncio.sleep(PAUSE_SECONDS)
+        async with _new_session() as fresh:
+            exchange, _ = await self._attempt(endpoint, request, until, fresh)
+        return exchange
+
+    async def _attempt(
+        self,
+        endpoint: Endpoint,
+        request: InferenceRequest,
+        until: float,
+        session: aiohttp.ClientSession,
+    ) -> tuple[Exchange, bool]:
+        """One exchange until the loop's time `until`; whether we were turned away at once."""
         reader = AnswerReader(request, endpoint.hotkey, self._signer.hotkey, self._verify)
         sent_at_ns = self._clock.now_ns()
         started_us = self._clock.monotonic_us()
@@ -104,13 +138,13 @@ class HttpMinerClient:
         try:
             async with (
                 _world_as_faults(),
-                asyncio.timeout(request.timeout_ms / 1000),
-                self._post(endpoint, INFER_PATH, request.to_bytes(), reader) as answer,
+                asyncio.timeout_at(until),
+                self._post(session, endpoint, INFER_PATH, request.to_bytes(), reader) as answer,
             ):
                 await self._read_stream(answer, reader, started_us)
         except StreamFaultError as error:
             failure = error
-        return Exchange(
+        exchange = Exchange(
             request=request,
             miner_hotkey=endpoint.hotkey,
             sent_at_ns=sent_at_ns,
@@ -126,6 +160,8 @@ class HttpMinerClient:
             refusal=failure.refusal if failure else None,
             refusal_signature=failure.refusal_signature if failure else None,
         )
+        is_turned_away = isinstance(failure, _TurnedAwayError)
+        return exchange, is_turned_away and exchange.total_us <= TURNED_AWAY_US_MAX
 
     async def _read_stream(
         self, answer: aiohttp.ClientResponse, reader: AnswerReader, started_us: int
@@ -149,7 +185,12 @@ class HttpMinerClient:
 
     @asynccontextmanager
     async def _post(
-        self, endpoint: Endpoint, path: str, body: bytes, reader: AnswerReader | None = None
+        self,
+        session: aiohttp.ClientSession,
+        endpoint: Endpoint,
+        path: str,
+        body: bytes,
+        reader: AnswerReader | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A response with status 200 and a plain body. Raises StreamFaultError for any other."""
         url = await self._url(endpoint, path)
@@ -164,9 +205,7 @@ class HttpMinerClient:
         )
         headers["Content-Type"] = "application/json"
         headers["Accept-Encoding"] = "identity"
-        answer = await self._open_session().post(
-            url, data=body, headers=headers, allow_redirects=False
-        )
+        answer = await session.post(url, data=body, headers=headers, allow_redirects=False)
         try:
             if answer.headers.get("Content-Encoding", "identity") != "identity":
                 raise StreamFaultError(Fault.BROKEN_STREAM, "the body is compressed")
@@ -191,15 +230,19 @@ class HttpMinerClient:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                skip_auto_headers=("User-Agent",),
-            )
+            self._session = _new_session()
         return self._session
+
+
+def _new_session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+        skip_auto_headers=("User-Agent",),
+    )
 
 
 @asynccontextmanager
@@ -239,5 +282,9 @@ async def _refusal(answer: aiohttp.ClientResponse, reader: AnswerReader | None) 
             )
         if reader is None:
             return StreamFaultError(Fault.REFUSED, rejection.detail)
-        return reader.refused(rejection, answer.headers.get(REFUSAL_SIGNATURE_HEADER))
+        signature = answer.headers.get(REFUSAL_SIGNATURE_HEADER)
+        refused = reader.refused(rejection, signature)
+        if signature is None and answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return _TurnedAwayError(refused.fault, refused.detail)
+        return refused
     return StreamFaultError(Fault.BROKEN_STREAM, f"unexpected status {answer.status}")

@@ -1,23 +1,15 @@
 """bytes -> SERVER -> miner's role -> bytes: the miner's HTTP face.
 
 An ASGI application without a framework: three paths, and a framework's wrappers would cost more a
-token than the rest of this file. Nothing is parsed, let alone computed, before the signature over
-the raw body is authenticated.
+token than the rest of this file. Nothing is parsed, let alone computed or signed, before the
+signature over the raw body is authenticated and its hotkey is found to hold a permit.
 """
 
 import asyncio
-import contextlib
-import logging
 import socket
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    MutableMapping,
-)
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pydantic import ValidationError
 
@@ -43,18 +35,13 @@ from subnet.config import MinerSettings
 from subnet.core.admission import AdmissionParams, read_request
 from subnet.edge.btauth import SeenRequests, authenticate_request
 from subnet.edge.http_limits import HttpLimits
-from subnet.edge.http_server import serve_http
+from subnet.edge.http_server import Message, Receive, Send, serve_http, until_reader_leaves
 from subnet.ports import Clock
 
 HEALTH_PATH: Final = "/healthz"
 STREAM_TYPE: Final = b"application/x-ndjson"
 WRITE_GRACE_SECONDS: Final = 5.0
 """How long after a request's own deadline a slow reader is still waited for."""
-
-_log = logging.getLogger(__name__)
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 class InferenceService(Protocol):
@@ -70,6 +57,8 @@ class InferenceService(Protocol):
     def requests_running(self) -> int: ...
 
     def card(self, request: HandshakeRequest) -> HandshakeResponse: ...
+
+    def check_caller(self, caller_hotkey: str) -> None: ...
 
     def serve(
         self, request: InferenceRequest, caller_hotkey: str, arrived_at_us: int
@@ -132,10 +121,11 @@ class MinerApp:
     async def _infer(self, scope: Message, receive: Receive, send: Send) -> None:
         arrived_at_us = self._clock.monotonic_us()
         body, caller = await self._authenticated_body(scope, receive)
+        self._service.check_caller(caller)
         request = read_request(body)
         async with (
             aclosing(self._service.serve(request, caller, arrived_at_us)) as lines,
-            _until_reader_leaves(receive, request.timeout_ms / 1000 + WRITE_GRACE_SECONDS),
+            until_reader_leaves(scope, receive, request.timeout_ms / 1000 + WRITE_GRACE_SECONDS),
         ):
             try:
                 line = await anext(lines)
@@ -234,26 +224,6 @@ async def _read_body(content_length: str | None, receive: Receive) -> bytes:
             raise too_large
         if not message.get("more_body", False):
             return bytes(body)
-
-
-@contextlib.asynccontextmanager
-async def _until_reader_leaves(receive: Receive, seconds_max: float) -> AsyncIterator[None]:
-    """Leave the block when the reader hangs up, or reads so slowly that the time is over."""
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        limit.reschedule(0)
-
-    try:
-        async with asyncio.timeout(seconds_max) as limit:
-            watching = asyncio.create_task(watch())
-            try:
-                yield
-            finally:
-                watching.cancel()
-    except TimeoutError:
-        _log.info("a caller left before its answer ended")
 
 
 async def _send_rejection(send: Send, rejection: Rejection, signature: str | None = None) -> None:

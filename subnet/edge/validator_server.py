@@ -6,9 +6,6 @@ Reads the state file and nothing else. Everything served is signed, and could be
 import asyncio
 import re
 import socket
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from starlette.applications import Starlette
@@ -19,121 +16,17 @@ from starlette.routing import Route
 from subnet.config import ValidatorSettings
 from subnet.core import epoch_file
 from subnet.core.bundle import DELAY_US
-from subnet.core.earnings import scores_of
-from subnet.core.explanation import Explanation, SignedExplanation, explanation_of
-from subnet.core.reputation import prior_mean
-from subnet.core.rules import RuleParams
-from subnet.core.standing import MinerStanding, fresh_standing
-from subnet.core.statement import EpochStatement
+from subnet.edge.explanations import Explanations
 from subnet.edge.http_limits import HttpLimits
 from subnet.edge.http_server import serve_http
-from subnet.edge.ledger_rows import Closed
-from subnet.edge.state_reader import NEVER_US, StateReader
+from subnet.edge.state_reader import StateReader
 from subnet.ports import Clock, Signer
 
 HOTKEY: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{47,48}")
 EPOCH_FILES_AT_ONCE: Final = 2
 """Each takes some MB and a tenth of a second."""
-EPOCHS_KEPT: Final = 4
 KEEP_ALIVE_SECONDS: Final = 5.0
 STOP_GRACE_SECONDS: Final = 2.0
-
-
-def explain_hotkey(
-    reader: StateReader,
-    hotkey: str,
-    *,
-    validator_hotkey: str,
-    now_us: int,
-    undelayed: bool = False,
-) -> Explanation | None:
-    """Why a hotkey earns what it earns, as of the last closed epoch; None before the first.
-
-    A live view would tell a miner which of its answers were audited, and so who had asked.
-    `undelayed` looks at this moment and hides nothing: for the validator's own eyes.
-    """
-    last, old = reader.last_closed(), reader.last_closed(now_us - DELAY_US)
-    in_use = reader.in_use()
-    if undelayed and in_use is not None:
-        shown = View(in_use.rules, in_use.release_digest, tuple(reader.standings()), now_us)
-    elif last is None:
-        return None
-    else:
-        shown = view_of(last)
-    before = None if old is None else old.statement
-    return explained(shown, hotkey, before, validator_hotkey, undelayed=undelayed)
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Standings at one moment, and what they are scored by."""
-
-    rules: RuleParams
-    release_digest: str
-    standings: tuple[MinerStanding, ...]
-    at_us: int
-
-
-def view_of(closed: Closed) -> View:
-    """What a closed epoch ended with."""
-    said = closed.statement
-    return View(closed.rules, said.release_digest, closed.standings, said.at_us)
-
-
-def explained(
-    view: View,
-    hotkey: str,
-    old: EpochStatement | None,
-    validator_hotkey: str,
-    *,
-    undelayed: bool = False,
-) -> Explanation:
-    """The explanation of one hotkey, known or not."""
-    standings = {
-        one.hotkey: one for one in view.standings if one.release_digest == view.release_digest
-    }
-    if hotkey not in standings:
-        standings[hotkey] = fresh_standing(hotkey, view.release_digest, view.rules.evidence)
-    return explanation_of(
-        standings[hotkey],
-        scores_of(standings.values(), view.rules)[hotkey],
-        view.rules,
-        old,
-        validator_hotkey=validator_hotkey,
-        at_us=view.at_us,
-        priors=_priors(standings.values(), view),
-        undelayed=undelayed,
-    )
-
-
-def _priors(standings: Iterable[MinerStanding], view: View) -> dict[str, float]:
-    """What a newcomer starts from in each family."""
-    params, masses = view.rules.reputation, defaultdict(list)
-    for one in standings:
-        for family, mass in one.reputation.items():
-            masses[family].append(mass.at(view.at_us, params))
-    return {family: prior_mean(known, params) for family, known in masses.items()}
-
-
-class _Closed:
-    """The latest closed epochs, read once each: they weigh a megabyte, and anybody may ask."""
-
-    def __init__(self, reader: StateReader) -> None:
-        self._reader = reader
-        self._kept: dict[int, Closed] = {}
-
-    def by(self, at_us_max: int) -> Closed | None:
-        """The latest that was closed by then."""
-        blocks = self._reader.closed_epochs(at_us_max)
-        if not blocks:
-            return None
-        if blocks[-1] not in self._kept:
-            found = self._reader.last_closed(at_us_max)
-            assert found is not None, "statements are only dropped when there are later ones"
-            if len(self._kept) >= EPOCHS_KEPT:
-                self._kept.clear()
-            self._kept[blocks[-1]] = found
-        return self._kept[blocks[-1]]
 
 
 class ValidatorPages:
@@ -143,7 +36,7 @@ class ValidatorPages:
         self._reader = reader
         self._signer = signer
         self._clock = clock
-        self._closed = _Closed(reader)
+        self._explanations = Explanations(reader, signer)
         self._at_once = asyncio.Semaphore(EPOCH_FILES_AT_ONCE)
 
     def app(self) -> Starlette:
@@ -159,8 +52,7 @@ class ValidatorPages:
 
     async def health(self, _: Request) -> Response:
         """Alive, whose, and the last epoch that has a statement."""
-        last = self._closed.by(NEVER_US)
-        block = None if last is None else last.statement.epoch_block
+        block = next(reversed(self._reader.closed_epochs()), None)
         return JSONResponse({"status": "serving", "hotkey": self._signer.hotkey, "epoch": block})
 
     async def explain(self, request: Request) -> Response:
@@ -168,14 +60,10 @@ class ValidatorPages:
         hotkey = request.path_params["hotkey"]
         if not HOTKEY.fullmatch(hotkey):
             return _problem(404, f"{hotkey[:60]!r} is no hotkey")
-        last, old = self._closed.by(NEVER_US), self._closed.by(self._a_day_ago())
-        if last is None:
+        signed = await self._explanations.of(hotkey, self._a_day_ago())
+        if signed is None:
             return _problem(503, "no epoch has ended yet: come back after the next")
-        before = None if old is None else old.statement
-        found = explained(view_of(last), hotkey, before, self._signer.hotkey)
-        signature = self._signer.sign(found.signing_bytes())
-        signed = SignedExplanation(explanation=found, signature=signature)
-        return Response(signed.to_bytes(), media_type="application/json")
+        return Response(signed, media_type="application/json")
 
     async def epochs(self, _: Request) -> Response:
         """The epochs that can be had as files."""

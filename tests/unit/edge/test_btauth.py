@@ -154,6 +154,14 @@ def test_a_forged_signature_is_false_not_an_error(signature):
     assert not verify_signature(b"message", signature, MINER.hotkey)
 
 
+def test_a_right_signature_in_another_spelling_is_false():
+    """`protocol.units.Signature` takes one spelling: a record of any other would be an error."""
+    right = MINER.sign(b"message")
+    assert verify_signature(b"message", right, MINER.hotkey)
+    spellings = right.upper(), right[:64] + " " + right[64:], f" {right}", f"{right}\n"
+    assert not any(verify_signature(b"message", one, MINER.hotkey) for one in spellings)
+
+
 def test_a_foreign_signature_is_false():
     signature = MINER.sign(b"message")
     assert verify_signature(b"message", signature, MINER.hotkey)

@@ -10,7 +10,7 @@ import pytest
 
 from protocol.errors import Rejection, RejectionReason
 from protocol.handshake import HANDSHAKE_PATH
-from protocol.inference import INFER_PATH, REQUEST_BYTES_MAX
+from protocol.inference import INFER_PATH, REQUEST_BYTES_MAX, InferenceRequest
 from subnet.config import ConfigError, MinerSettings
 from subnet.core.admission import AdmissionParams
 from subnet.edge.btauth import sign_request, verify_signature
@@ -78,6 +78,7 @@ BODY = make_request().to_bytes()
         (BODY, partial(sign, BODY, age_seconds=-60), 401, "STALE_REQUEST"),
         (BODY, partial(sign, BODY, receiver=STRANGER.hotkey), 401, "WRONG_RECEIVER"),
         (BODY, partial(sign, BODY, signer=STRANGER), 403, "NOT_PERMITTED"),
+        (b"{", partial(sign, b"{", signer=STRANGER), 403, "NOT_PERMITTED"),
         (b" " * (REQUEST_BYTES_MAX + 1), {}, 413, "BODY_TOO_LARGE"),
     ],
 )
@@ -103,6 +104,28 @@ async def test_a_replayed_request_is_refused_and_computed_once():
         assert status == 401
         assert Rejection.model_validate_json(refusal).reason is RejectionReason.REPLAYED_REQUEST
         assert len(engine.requests) == 1
+
+
+async def test_a_request_is_digested_once_and_a_strangers_never(monkeypatch):
+    """A digest over the longest prompt holds the loop for a tenth of a second."""
+    digest_of, requests = InferenceRequest.digest, []
+
+    def counted(request):
+        requests.append(request)
+        return digest_of(request)
+
+    monkeypatch.setattr(InferenceRequest, "digest", counted)
+    served, refused = make_request(), make_request(release_digest="0" * 64)
+    async with running_miner(ScriptedEngine()) as endpoint:
+        for signer, request, status, digests in [
+            (STRANGER, served, 403, 0),
+            (CALLER, served, 200, 1),
+            (CALLER, refused, 404, 1),
+        ]:
+            requests.clear()
+            body = request.to_bytes()
+            assert (await post(endpoint, body, sign(body, signer=signer)))[0] == status
+            assert len(requests) == digests
 
 
 async def test_back_pressure_is_a_429_with_retry_after():

@@ -1,20 +1,29 @@
 """Miners see why they earn what they earn; a cheat sees nothing that it could steer by."""
 
 import asyncio
+from dataclasses import replace
+from itertools import product
 
 import aiohttp
 import pytest
 
 from subnet.config import ValidatorSettings
 from subnet.core import epoch_file
-from subnet.core.audit import PPM
+from subnet.core.audit import PPM, Traffic
 from subnet.core.bundle import DELAY_US
 from subnet.core.checks import Outcome
 from subnet.core.explanation import ADVICE, DELAYED, EVIDENCE, SignedExplanation
 from subnet.core.replay import replay
+from subnet.core.reputation import Mass
 from subnet.core.scoring import Score
+from subnet.core.standing import after_audit
+from subnet.core.verification.bounds import Reading
+from subnet.core.verification.calibration import BUCKETS
+from subnet.core.verification.evidence import Channel
+from subnet.edge import explanations
+from subnet.edge.explanations import Explanations, explain_hotkey, explained, view_of
 from subnet.edge.http_server import bind_socket
-from subnet.edge.validator_server import ValidatorPages, explain_hotkey, serve_validator
+from subnet.edge.validator_server import ValidatorPages, serve_validator
 from tests.validator_support import (
     VALIDATOR,
     FakeMiner,
@@ -29,6 +38,8 @@ from tests.validator_support import (
 
 WORDS = ("honest", "foreign seed", "times out", "slow", "skips stops")
 HONEST, CHEAT, SILENT, SLOW, VIOLATOR = (miner_hotkey(n) for n in range(len(WORDS)))
+ENDED_US = 2000 * 10**6
+TOMORROW_US = ENDED_US + DELAY_US
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +54,7 @@ def subnet(tmp_path_factory):
     made.store.close()
 
 
-def told(subnet, hotkey, now_us=2000 * 10**6, **options):
+def told(subnet, hotkey, now_us=ENDED_US, **options):
     return explain_hotkey(
         subnet.store, hotkey, validator_hotkey=VALIDATOR, now_us=now_us, **options
     )
@@ -58,8 +69,8 @@ def test_every_factor_of_the_score_has_its_evidence_and_advice():
 
 
 def test_the_factors_multiply_to_the_score_and_the_gain_is_what_a_whole_one_adds(subnet):
-    for hotkey in (HONEST, SLOW, SILENT):
-        found = told(subnet, hotkey)
+    for hotkey, now_us in product((HONEST, SLOW, SILENT), (ENDED_US, TOMORROW_US)):
+        found = told(subnet, hotkey, now_us)
         values = {one.name: PPM if one.value is None else one.value for one in found.factors}
         assert Score(**values).total_ppm == found.score_ppm
         for one in found.factors:
@@ -77,16 +88,70 @@ def test_each_miner_reads_its_own_reasons(subnet):
     assert told(subnet, SILENT).faults["TIMEOUT"] >= 1
     assert told(subnet, SILENT).blames["MINER"] >= 1
     assert told(subnet, miner_hotkey(20)).state == "unknown"
-    assert told(subnet, HONEST).reputation
 
 
-def test_the_detector_shows_a_day_later_or_after_an_alarm(subnet):
-    assert factor(told(subnet, HONEST), DELAYED).value is None
-    assert factor(told(subnet, CHEAT), DELAYED).value is not None
-    assert factor(told(subnet, HONEST, undelayed=True), DELAYED).value == PPM
-    tomorrow = told(subnet, HONEST, now_us=2000 * 10**6 + DELAY_US)
-    assert factor(tomorrow, DELAYED).value == PPM
+@pytest.mark.parametrize("name", DELAYED)
+def test_what_audits_move_shows_a_day_later_or_after_an_alarm(subnet, name):
+    today, tomorrow = told(subnet, HONEST), told(subnet, HONEST, now_us=TOMORROW_US)
+    live = told(subnet, HONEST, undelayed=True)
+    assert factor(today, name).value is None
+    assert factor(told(subnet, CHEAT), name).value is not None
+    assert factor(tomorrow, name).value == factor(live, name).value > 0
     assert tomorrow.epoch_block == subnet.store.closed_epochs()[-1]
+    assert f"as of epoch {tomorrow.epoch_block}" in factor(tomorrow, name).evidence
+    assert not today.reputation
+    closed_at_us = subnet.store.last_closed().statement.at_us
+    then = told(subnet, HONEST, undelayed=True, now_us=closed_at_us)
+    assert tomorrow.reputation == then.reputation != ()
+    assert "of the tasks right" in tomorrow.sentence
+    assert "of the tasks right" not in today.sentence
+
+
+def audited_again(standing, rules):
+    """One more audit of each kind."""
+    reading = {
+        Channel.MARGIN: Reading((40,) + (0,) * (BUCKETS - 1), (1.0,) + (0.0005,) * (BUCKETS - 1))
+    }
+    for found, grade in [(None, None), (reading, 0.0), (reading, 1.0)]:
+        standing = after_audit(
+            standing, Traffic.BENCHMARK, found, grade, 1, rules.standing, rules.evidence
+        )
+    mass = Mass(good=1.0, bad=2.0, at_us=ENDED_US)
+    return standing.model_copy(update={"reputation": {**standing.reputation, "new": mass}})
+
+
+def test_two_epochs_of_an_honest_miner_differ_in_nothing_that_audits_move(subnet):
+    """Whoever asks after each epoch must not be able to count its audits."""
+    closed = subnet.store.last_closed()
+    probation = closed.rules.scoring.probation_answers
+    past = tuple(
+        one.model_copy(update={"verified": probation + 5}) if one.hotkey == HONEST else one
+        for one in closed.standings
+    )
+    moved = tuple(audited_again(one, closed.rules) for one in past)
+    first, second = (view_of(replace(closed, standings=some)) for some in (past, moved))
+    for old in (None, first):
+        before, after = (explained(view, HONEST, old, VALIDATOR) for view in (first, second))
+        assert before == after
+        assert (
+            factor(after, "probation_ppm").evidence
+            == f"{probation} verified answers of {probation}"
+        )
+    live = [
+        explained(view, HONEST, None, VALIDATOR, undelayed=True).model_dump()
+        for view in (first, second)
+    ]
+    names = {"quality_ppm", "coverage_ppm", "integrity_ppm", "probation_ppm"}
+    moves = {a["name"] for a, b in zip(*(one["factors"] for one in live), strict=True) if a != b}
+    assert moves == names
+    assert live[0]["reputation"] != live[1]["reputation"]
+
+
+def test_a_day_old_epoch_of_another_release_tells_nothing(subnet):
+    view = view_of(subnet.store.last_closed())
+    other = replace(view, release_digest="f" * 64)
+    assert explained(view, HONEST, other, VALIDATOR) == explained(view, HONEST, None, VALIDATOR)
+    assert explained(view, HONEST, view, VALIDATOR).epoch_block == view.epoch_block
 
 
 def test_nothing_moves_between_two_epochs(subnet):
@@ -100,9 +165,34 @@ def test_nothing_moves_between_two_epochs(subnet):
     subnet.store.save_moves([standing], [])
 
 
+async def test_an_epoch_is_scored_once_and_an_explanation_signed_once(subnet, monkeypatch):
+    """Anybody may ask as often as they like, and nobody else is kept waiting."""
+    scored, signed, scores_of = [], [], explanations.scores_of
+
+    class Signer(FakeSigner):
+        def sign(self, message):
+            signed.append(message)
+            return super().sign(message)
+
+    monkeypatch.setattr(
+        explanations, "scores_of", lambda *args: scored.append(args) or scores_of(*args)
+    )
+    monkeypatch.setattr(explanations, "EXPLANATIONS_KEPT", 3)
+    made, stranger = Explanations(subnet.store, Signer()), miner_hotkey(20)
+    for hotkey in [HONEST, CHEAT, stranger] * 5:
+        told_of = SignedExplanation.model_validate_json(await made.of(hotkey, 0)).explanation
+        assert told_of == told(subnet, hotkey)
+    assert (len(scored), len(signed)) == (1 + 3 * 5, 3)  # `told` scores each time.
+    for hotkey in [HONEST] * 5:
+        await made.of(hotkey, ENDED_US)
+    assert (len(scored), len(signed)) == (1 + 3 * 5, 4)
+    await made.of(HONEST, 0)  # The least lately asked for gave way.
+    assert len(signed) == 5
+
+
 async def test_pages_are_signed_and_keep_the_last_day_to_themselves(subnet):
     class Tomorrow:
-        now_us = 2000 * 10**6
+        now_us = ENDED_US
 
         def now_ns(self):
             return self.now_us * 1000
