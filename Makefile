@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(LOCK)
 export PROMPT
 
-.PHONY: help setup demo test test-fast check format bench-miner bench-chain bench-referee release clean
+.PHONY: help setup demo test test-fast check format bench-miner bench-chain bench-referee release law clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ release: $(READY) ## train the tiny release, calibrate it, play every attack, re
 	@$(BIN)/python scripts/bench_miner.py
 	@$(BIN)/python scripts/bench_chain.py
 	@$(BIN)/python scripts/bench_referee.py
+
+law: $(READY) ## 20 seeds of simulated cheats: does any pay? writes docs/law.json and .md (12 CPU minutes)
+	@$(BIN)/assay law --output docs $(ARGS)
 
 clean: ## remove the environment and everything that was generated
 	rm -rf $(VENV) .demo .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -2,9 +2,8 @@
 
 import asyncio
 import hashlib
-import selectors
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,7 @@ from subnet.ports import (
 )
 from subnet.roles.supervisor import Supervisor
 from subnet.roles.validator import Validator, World
+from subnet.sim.loop import LoopClock
 from tests.calibration_support import PROVENANCE
 
 VALIDATOR = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
@@ -76,55 +76,6 @@ _LETTERS = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 def miner_hotkey(number: int) -> str:
     """A well-formed address that no two numbers share."""
     return "5" + _LETTERS[number] * 47
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    def __init__(self, loop_of: Callable[[], "VirtualLoop"]) -> None:
-        super().__init__()
-        self._loop_of = loop_of
-
-    def select(self, timeout: float | None = None) -> Any:
-        assert timeout is not None, "every task waits and no timer is set: a deadlock"
-        self._loop_of().jump(timeout)
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Nothing is waited for: when all tasks sleep, the clock jumps to the next timer."""
-
-    def __init__(self) -> None:
-        self._now = 1000.0
-        super().__init__(_JumpingSelector(lambda: self))
-
-    def time(self) -> float:
-        return self._now
-
-    def jump(self, seconds: float) -> None:
-        self._now += max(0.0, seconds)
-
-
-def run_virtual(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run on virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
-
-
-async def inline(function: Callable[..., Any], *arguments: Any) -> Any:
-    """`asyncio.to_thread` for a loop whose clock would run away from a real thread."""
-    return function(*arguments)
-
-
-class LoopClock:
-    """`ports.Clock` over the virtual loop, which starts `ahead_seconds` later than others."""
-
-    def __init__(self, ahead_seconds: float = 0.0) -> None:
-        self.ahead_seconds = ahead_seconds
-
-    def now_ns(self) -> int:
-        return round((asyncio.get_running_loop().time() + self.ahead_seconds) * 1e9)
-
-    def monotonic_us(self) -> int:
-        return round(asyncio.get_running_loop().time() * 1e6)
 
 
 def honest_tokens(seed: int, prompt: Sequence[int], count: int) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import typer
 
 from subnet.cli.exits import UsageError
 from subnet.cli.lab_card import card
+from subnet.cli.lab_profiles import profiles
 from subnet.cli.lab_tell_apart import tell_apart_command
 from subnet.cli.lab_verify import verify
 from subnet.cli.miner_options import (
@@ -36,6 +37,7 @@ app = typer.Typer(help="Cheating miners, and what a release can do.", no_args_is
 app.command()(verify)
 app.command()(card)
 app.command("tell-apart")(tell_apart_command)
+app.command()(profiles)
 
 
 @app.callback()

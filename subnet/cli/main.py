@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from subnet.cli import calibrate, devnet, evidence, explain, gaming, lab, replay, status
+from subnet.cli import (
+    calibrate,
+    devnet,
+    evidence,
+    explain,
+    gaming,
+    lab,
+    law,
+    replay,
+    simulate,
+    status,
+)
 from subnet.cli.exits import run_process
 from subnet.cli.processes import rest_while_waiting
 
@@ -80,6 +91,8 @@ app.command()(replay.records)
 app.command("replay")(replay.replay_command)
 app.command("reverify")(evidence.reverify_command)
 app.command()(gaming.gaming)
+app.command()(simulate.simulate)
+app.command()(law.law)
 app.command()(status.status)
 
 

@@ -7,9 +7,11 @@ instant run in the order in which they were scheduled, so that a run can be repe
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from concurrent.futures import Executor
+from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
 Result = TypeVar("Result")
+Ts = TypeVarTuple("Ts")
 
 START_SECONDS: Final = 1000.0
 """What a fresh loop's clock shows."""
@@ -42,15 +44,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Move the clock on."""
         self._now += max(0.0, seconds)
 
-    def run_in_executor(  # type: ignore[override]
-        self, executor: Any, func: Callable[..., Any], *args: Any
-    ) -> Any:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], Result], *args: *Ts
+    ) -> asyncio.Future[Result]:
         """Run it here and now, so that `asyncio.to_thread` needs no thread."""
-        future = self.create_future()
-        try:
-            future.set_result(func(*args))
-        except Exception as error:  # noqa: BLE001 - it is the caller's, and reaches it.
-            future.set_exception(error)
+        future: asyncio.Future[Result] = self.create_future()
+        future.set_result(func(*args))
         return future
 
 
@@ -61,11 +60,14 @@ def run_virtual(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 class LoopClock:
-    """`ports.Clock` over the virtual loop."""
+    """`ports.Clock` over the virtual loop, whose wall time runs `ahead_seconds` ahead."""
+
+    def __init__(self, ahead_seconds: float = 0.0) -> None:
+        self.ahead_seconds = ahead_seconds
 
     def now_ns(self) -> int:
         """Nanoseconds; the epoch is arbitrary."""
-        return round(asyncio.get_running_loop().time() * 1e9)
+        return round((asyncio.get_running_loop().time() + self.ahead_seconds) * 1e9)
 
     def monotonic_us(self) -> int:
         """Microseconds."""

@@ -29,6 +29,7 @@ from subnet.lab.transcripts import served
 from subnet.ports import EngineRequest, OpinionUnavailableError
 from subnet.roles.auditor import Auditor
 from subnet.roles.second_opinion import SecondOpinions
+from subnet.sim.loop import LoopClock
 from tests.evidence_support import (
     MASTER_SECRET,
     MINER,
@@ -36,7 +37,7 @@ from tests.evidence_support import (
     pending_of_answer,
     signed_answer,
 )
-from tests.validator_support import VALIDATOR, FakeChain, LoopClock
+from tests.validator_support import VALIDATOR, FakeChain
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 TINY = Path(__file__).parents[2] / "assets" / "tiny"

@@ -11,21 +11,19 @@ from typer.testing import CliRunner
 
 from subnet.cli.gaming import build_report, show
 from subnet.cli.main import app
+from subnet.sim.loop import run_virtual
 from tests.gaming_support import answers_of, canned, copies, day, traffic_of
 from tests.validator_support import (
     FakeMiner,
     Subnet,
-    inline,
     make_settings,
     miner_hotkey,
-    run_virtual,
 )
 
 
 @pytest.fixture
-def state(tmp_path, monkeypatch):
+def state(tmp_path):
     """A validator's file after users were served badly by one miner of five."""
-    monkeypatch.setattr(asyncio, "to_thread", inline)
     miners = [FakeMiner(miner_hotkey(n)) for n in range(5)]
     subnet = Subnet(tmp_path / "v.sqlite", miners, make_settings(validator={"epochs_max": 32}))
     prompts = [f"what is lighthouse {n}?" for n in range(400)]

@@ -14,7 +14,8 @@ from subnet.cli.status import (
 )
 from subnet.core.history import EpochIncome, EpochRecord
 from subnet.edge.epoch_history import EpochTotals, total_of
-from tests.validator_support import FakeChain, FakeMiner, miner_hotkey, run_virtual
+from subnet.sim.loop import run_virtual
+from tests.validator_support import FakeChain, FakeMiner, miner_hotkey
 
 MINER = MinerStatus(
     hotkey="5Miner",

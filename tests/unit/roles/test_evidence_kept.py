@@ -1,7 +1,5 @@
 """A validator that ran can prove its verdicts from what it kept."""
 
-import asyncio
-
 import pytest
 
 from subnet.cli.evidence import export_bundle
@@ -10,6 +8,7 @@ from subnet.core.audit import PPM, Traffic
 from subnet.core.bundle import DELAY_US
 from subnet.core.gate import ALARM
 from subnet.core.reverify import ExpectedRules, Verdict, reverify
+from subnet.sim.loop import run_virtual
 from tests.evidence_support import MINER, audited, make_pending
 from tests.validator_support import (
     ENVIRONMENT,
@@ -17,10 +16,8 @@ from tests.validator_support import (
     FakeMiner,
     HashReferee,
     Subnet,
-    inline,
     make_settings,
     miner_hotkey,
-    run_virtual,
 )
 
 HONEST, CHEAT = miner_hotkey(0), miner_hotkey(1)
@@ -29,8 +26,7 @@ SECRET_PROMPT = "what my doctor said"
 
 
 @pytest.fixture
-def subnet(tmp_path, monkeypatch):
-    monkeypatch.setattr(asyncio, "to_thread", inline)
+def subnet(tmp_path):
     settings = make_settings(
         validator={"epochs_max": 4}, audit={"benchmark_ppm": PPM, "organic_ppm": PPM // 2}
     )

@@ -1,7 +1,5 @@
 """Answers that are functions: run where they can do no harm, graded by what came of it."""
 
-import asyncio
-
 import pytest
 
 from subnet.cli.engines import load_sandbox
@@ -10,14 +8,13 @@ from subnet.core.benchmark import Outcome
 from subnet.core.draws import draw_task
 from subnet.edge.sandbox import BubblewrapSandbox, SandboxError
 from subnet.roles import auditor
+from subnet.sim.loop import run_virtual
 from tests.validator_support import (
     ByteTokenizer,
     FakeMiner,
     Subnet,
-    inline,
     make_settings,
     miner_hotkey,
-    run_virtual,
 )
 
 ANSWER = "```python\ndef transform(items):\n    return sorted(items)\n```\nA quiet remark."
@@ -39,7 +36,6 @@ class FakeSandbox:
 
 def records(tmp_path, monkeypatch, sandbox, answer=lambda: ANSWER):
     """What the auditor recorded of a validator that asks for functions only."""
-    monkeypatch.setattr(asyncio, "to_thread", inline)
     monkeypatch.setattr(ByteTokenizer, "detokenize", lambda self, tokens: answer())
     settings = make_settings(draws={"families": ["code"], "tier": 3}, validator={"epochs_max": 1})
     subnet = Subnet(tmp_path / "state.sqlite", [FakeMiner(miner_hotkey(0))], settings)

@@ -24,16 +24,15 @@ from subnet.edge import explanations
 from subnet.edge.explanations import Explanations, explain_hotkey, explained, view_of
 from subnet.edge.http_server import bind_socket
 from subnet.edge.validator_server import ValidatorPages, serve_validator
+from subnet.sim.loop import run_virtual
 from tests.validator_support import (
     VALIDATOR,
     FakeMiner,
     FakeSigner,
     Subnet,
-    inline,
     is_signed,
     make_settings,
     miner_hotkey,
-    run_virtual,
 )
 
 WORDS = ("honest", "foreign seed", "times out", "slow", "skips stops")
@@ -44,12 +43,10 @@ TOMORROW_US = ENDED_US + DELAY_US
 
 @pytest.fixture(scope="module")
 def subnet(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio, "to_thread", inline)
-        miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(WORDS)]
-        path = tmp_path_factory.mktemp("explain") / "validator.sqlite"
-        made = Subnet(path, miners, make_settings(validator={"epochs_max": 4}))
-        run_virtual(made.run())
+    miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(WORDS)]
+    path = tmp_path_factory.mktemp("explain") / "validator.sqlite"
+    made = Subnet(path, miners, make_settings(validator={"epochs_max": 4}))
+    run_virtual(made.run())
     yield made
     made.store.close()
 

@@ -12,14 +12,13 @@ from subnet.core.records import RECORD, Measured
 from subnet.core.replay import replay
 from subnet.core.standing import Blame
 from subnet.ports import Fault
+from subnet.sim.loop import run_virtual
 from tests.validator_support import (
     FakeMiner,
     Subnet,
-    inline,
     is_signed,
     make_settings,
     miner_hotkey,
-    run_virtual,
 )
 
 TOKEN_SECONDS = 0.01
@@ -31,11 +30,6 @@ SHORT = {
     "duration_seconds_max": 9.0,
     "concurrency_max": 4,
 }
-
-
-@pytest.fixture(autouse=True)
-def threads_run_inline(monkeypatch):
-    monkeypatch.setattr(asyncio, "to_thread", inline)
 
 
 class EngineClient:

@@ -1,6 +1,5 @@
 """What a validator signed of an epoch, anybody computes again; and which lies of it are seen."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -23,16 +22,15 @@ from subnet.core.records import (
 from subnet.core.replay import chain_checks, contradicted, draw_blocks, replay
 from subnet.core.standing import Blame
 from subnet.core.statement import InFlight, SignedStatement, head_after, records_root
+from subnet.sim.loop import run_virtual
 from tests.validator_support import (
     VALIDATOR,
     FakeMiner,
     FakeSigner,
     Subnet,
-    inline,
     is_signed,
     make_settings,
     miner_hotkey,
-    run_virtual,
 )
 
 BURSTS = {
@@ -53,24 +51,22 @@ def verify(message, signature, hotkey):
 def files(tmp_path_factory):
     """Every epoch of a validator that met all sorts of miners, users, and a restart by other
     rules; some answers outlive an epoch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio, "to_thread", inline)
-        path = tmp_path_factory.mktemp("replay") / "validator.sqlite"
-        made = []
-        for run in range(2):
-            settings = make_settings(
-                validator={"epochs_max": 4},
-                audit={"organic_ppm": PPM // 2},
-                capacity=BURSTS,
-                scoring={"probation_answers": 20 + run},
-            )
-            miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(WORDS)]
-            subnet = Subnet(path, miners, settings, first_block=1000 * run)
-            subnet.store.add_prompts([f"prompt {run} {n}" for n in range(40)])
-            run_virtual(subnet.run())
-            made += [subnet.store.epoch_file(block) for block in subnet.store.closed_epochs()]
-            subnet.store.close()
-        return list({one.signed.statement.epoch_block: one for one in made}.values())
+    path = tmp_path_factory.mktemp("replay") / "validator.sqlite"
+    made = []
+    for run in range(2):
+        settings = make_settings(
+            validator={"epochs_max": 4},
+            audit={"organic_ppm": PPM // 2},
+            capacity=BURSTS,
+            scoring={"probation_answers": 20 + run},
+        )
+        miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(WORDS)]
+        subnet = Subnet(path, miners, settings, first_block=1000 * run)
+        subnet.store.add_prompts([f"prompt {run} {n}" for n in range(40)])
+        run_virtual(subnet.run())
+        made += [subnet.store.epoch_file(block) for block in subnet.store.closed_epochs()]
+        subnet.store.close()
+    return list({one.signed.statement.epoch_block: one for one in made}.values())
 
 
 @pytest.fixture

@@ -13,24 +13,18 @@ from subnet.core.second_opinion import Verdict
 from subnet.edge.kept_rows import drop_alarm_window
 from subnet.edge.state_reader import open_for_reading
 from subnet.roles.auditor import RefereeUnsoundError
+from subnet.sim.loop import run_virtual
 from tests.validator_support import (
     TEMPO,
     FakeMiner,
     HashReferee,
     Subnet,
-    inline,
     make_settings,
     miner_hotkey,
-    run_virtual,
 )
 
 HONEST, SUSPECT = miner_hotkey(0), miner_hotkey(1)
 NOW_US = 5_000 * 1_000_000
-
-
-@pytest.fixture(autouse=True)
-def threads_run_inline(monkeypatch):
-    monkeypatch.setattr(asyncio, "to_thread", inline)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from subnet.ports import ChainError
 from subnet.roles.supervisor import LoopEndedError, Supervisor
-from tests.validator_support import run_virtual
+from subnet.sim.loop import run_virtual
 
 
 class Loop:

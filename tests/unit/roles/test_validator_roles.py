@@ -12,22 +12,16 @@ from subnet.cli.status import build_status
 from subnet.core.draws import Anchor, period_secret, secret_digest
 from subnet.edge.state_reader import open_for_reading
 from subnet.roles.auditor import RefereeUnsoundError
+from subnet.sim.loop import run_virtual
 from tests.validator_support import (
     RELEASE,
     FakeMiner,
     Subnet,
-    inline,
     make_settings,
     miner_hotkey,
-    run_virtual,
 )
 
 YES_OR_NO = Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
-
-
-@pytest.fixture(autouse=True)
-def threads_run_inline(monkeypatch):
-    monkeypatch.setattr(asyncio, "to_thread", inline)
 
 
 @pytest.fixture

@@ -1,0 +1,144 @@
+"""release, attacks -> PROFILES: the answers that simulated miners draw from.
+
+The questions are those that validators draw: the same families, tier and sampling mix. Honest
+answers come from vLLM, cheats from the lab's sampler; the referee scores and the grader grades all.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from protocol.sampling import derive_seed
+from subnet.core.benchmark import Task, grade
+from subnet.core.bundle import canonical_digest
+from subnet.core.draws import (
+    DrawParams,
+    draw_sampling,
+    draw_task,
+    period_secret,
+    request_id,
+    request_nonce,
+)
+from subnet.core.verification.calibration import CalibrationTable
+from subnet.core.verification.claim import Claim
+from subnet.edge.release_files import ReleaseFiles
+from subnet.lab.adversary import Adversary, Diluted, Lab, Question, Short
+from subnet.lab.play import CALLER, MINER, Jury, Scored, exact_fault, pool_of
+from subnet.lab.transcripts import ENGINES, Watch, make_referee, scored, served
+from subnet.ports import EngineRequest, Referee, Tokenizer
+from subnet.sim.profiles import HONEST, MeasuredAnswer, Profiles
+
+BATCH_SHARES: Final = {1: 0.01, 7: 0.1, 64: 0.89}
+MARGIN_DIGITS, GAP_DIGITS = 4, 7
+
+
+def measured_profiles(
+    files: ReleaseFiles,
+    weak_folder: Path,
+    tokenizer: Tokenizer,
+    table: CalibrationTable,
+    attacks: Sequence[Adversary],
+    draws: DrawParams,
+    honest: int,
+    per_attack: int,
+    seed: int,
+    watch: Watch,
+) -> Profiles:
+    """Have every behaviour answer and be judged. Raises EngineError.
+
+    `honest` and `per_attack` count answers; attacks that only mix others with honest answers, or
+    cut the questions short, are left out: the simulator draws what they mix.
+    """
+    referee = make_referee(files, table.slack_logits)
+    lab = Lab(files.release, files.folder, weak_folder)
+    tasks, questions = _drawn(lab, tokenizer, draws, honest, seed)
+    pools = {HONEST: _rows(_honest(files, lab, questions, referee, watch), tasks, tokenizer)}
+    whole = [one for one in attacks if not isinstance(one, Diluted | Short)]
+    advance = watch("attacks", len(whole))
+    tasks, questions = _drawn(lab, tokenizer, draws, per_attack, seed + 1)
+    for adversary in whole:
+        found = pool_of(adversary, lab, questions, Jury(referee, table))
+        pools[adversary.name] = _rows(found, tasks, tokenizer)
+        advance(1)
+    return Profiles(
+        release_digest=files.release.digest(),
+        calibration_digest=canonical_digest(table),
+        seed=seed,
+        versions=table.provenance.versions,
+        pools=pools,
+    )
+
+
+def _drawn(
+    lab: Lab, tokenizer: Tokenizer, draws: DrawParams, count: int, seed: int
+) -> tuple[list[Task], list[Question]]:
+    """What a validator whose secret is the seed asks."""
+    secret = period_secret(seed.to_bytes(32, "little"), 1)
+    tasks = [draw_task(secret, counter, draws) for counter in range(count)]
+    questions = []
+    for counter, task in enumerate(tasks):
+        structure = task.structure if lab.grammars is not None else None
+        sampling = draw_sampling(secret, counter, draws, structure)
+        prompt, nonce = tokenizer.render(task.prompt), request_nonce(secret, counter)
+        name = request_id(secret, counter)
+        request = EngineRequest(
+            request_id=name,
+            prompt_token_ids=prompt,
+            temperature_milli=sampling.temperature_milli,
+            top_p_milli=sampling.top_p_milli,
+            top_k=sampling.top_k,
+            tokens_max=sampling.tokens_max,
+            seed=derive_seed(nonce, name, CALLER, MINER, prompt),
+            structure=sampling.structure,
+        )
+        questions.append(Question(request, nonce, CALLER, MINER))
+    return tasks, questions
+
+
+def _honest(
+    files: ReleaseFiles,
+    lab: Lab,
+    questions: Sequence[Question],
+    referee: Referee,
+    watch: Watch,
+) -> list[Scored]:
+    """vLLM's answers, eager and compiled in turn, in order."""
+    requests = [question.request for question in questions]
+    claims: dict[str, Claim] = {}
+    for place, (name, arguments) in enumerate(ENGINES.items()):
+        share = requests[place :: len(ENGINES)]
+        advance = watch(f"honest answers, {name}", len(share))
+        found = served(files, share, BATCH_SHARES, arguments, advance)
+        claims |= zip((request.request_id for request in share), found.claims, strict=True)
+    ordered = [claims[request.request_id] for request in requests]
+    scores = scored(referee, ordered, watch("honest margins", len(ordered)))
+    return [
+        Scored(claim, score, exact_fault(lab.release, claim, request, lab.grammars))
+        for claim, score, request in zip(ordered, scores, requests, strict=True)
+    ]
+
+
+def _rows(
+    answers: Sequence[Scored], tasks: Sequence[Task], tokenizer: Tokenizer
+) -> list[MeasuredAnswer]:
+    return [_row(answer, task, tokenizer) for answer, task in zip(answers, tasks, strict=True)]
+
+
+def _row(answer: Scored, task: Task, tokenizer: Tokenizer) -> MeasuredAnswer:
+    claim, gaps = answer.claim, answer.score.logprob_gaps
+    quality = grade(task, tokenizer.detokenize(claim.output_token_ids))
+    return MeasuredAnswer(
+        family=task.family,
+        temperature_milli=claim.temperature_milli,
+        top_p_milli=claim.top_p_milli,
+        is_structured=claim.structure is not None,
+        prompt_tokens=len(claim.prompt_token_ids),
+        tokens=len(claim.output_token_ids),
+        finish_reason=claim.finish_reason,
+        fault=None if answer.fault is None else str(answer.fault),
+        gap_nats=round(sum(gaps) / max(1, len(gaps)), GAP_DIGITS),
+        margins_logits=tuple(
+            round(margin, MARGIN_DIGITS) for margin in answer.score.margins if margin > 0
+        ),
+        grade=None if quality is None else round(quality, 4),
+    )

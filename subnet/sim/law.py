@@ -1,0 +1,183 @@
+"""outcomes -> LAW: what must hold of the incentives, each with its figure and its bound.
+
+Every statement is tried on several seeds; its figure is the one-sided 95 % bound over them, by
+Student's t. What lies below the noise floor is printed, as no bound can be promised.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from subnet.sim.adversaries import ADVERSARIES, SharedEngine, SlowButAdequate
+from subnet.sim.profiles import HONEST
+from subnet.sim.result import upper95
+from subnet.sim.trials import (
+    DAY_TRIAL,
+    GOOD_PEER_TRIAL,
+    HONEST_TRIAL,
+    MONTH_TRIAL,
+    SLOW_PEER_TRIAL,
+    Outcome,
+)
+from subnet.sim.validators import HONEST_VALIDATOR
+
+CV_MAX: Final = 0.05
+INCOME_MAX: Final = 1.0
+STARVED_BELOW: Final = 0.9
+PEER_CHANGE_MAX: Final = 0.01
+
+
+class Statement(BaseModel):
+    """One sentence of the law."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    figure: float
+    relation: Literal["below", "at most", "at least", "printed"]
+    bound: float | None
+    trial: str
+    seeds: int
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the figure keeps to its bound; what is only printed always does."""
+        bound = self.bound
+        if self.relation == "printed" or bound is None:
+            return True
+        if self.relation == "below":
+            return self.figure < bound
+        return self.figure <= bound if self.relation == "at most" else self.figure >= bound
+
+
+@dataclass
+class _Series:
+    """Figures over the seeds by (trial, what)."""
+
+    incomes: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    dividends: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    cvs: list[float] = field(default_factory=list)
+    peers: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    quarantined: int = 0
+
+
+def judged(outcomes: Sequence[Outcome]) -> list[Statement]:
+    """The law over all outcomes; each trial has the same seeds, in the same order."""
+    series = _Series()
+    for outcome in outcomes:
+        result = outcome.result
+        for one in result.strategies:
+            if one.name != HONEST:
+                series.incomes[outcome.trial, one.name].append(one.income_per_cost_over_honest)
+        for found in result.validators:
+            ratio = found.dividends_per_stake_over_honest
+            if ratio is not None and found.name != HONEST_VALIDATOR:
+                series.dividends[outcome.trial, found.name].append(ratio)
+        if outcome.trial == HONEST_TRIAL:
+            series.cvs.append(result.honest_cv)
+        series.peers[outcome.trial].append(outcome.peer_score)
+        series.quarantined += result.quarantined_honest
+    return [
+        *_of_miners(series.incomes),
+        *_of_validators(series.dividends),
+        *_of_the_honest(series),
+    ]
+
+
+def _of_miners(incomes: Mapping[tuple[str, str], Sequence[float]]) -> list[Statement]:
+    hidden = {made.name for made in ADVERSARIES if not made.is_visible}
+    statements = []
+    for (trial, name), values in incomes.items():
+        if trial not in (DAY_TRIAL, MONTH_TRIAL) or name == SlowButAdequate.name:
+            continue
+        if name in hidden:
+            statements.append(
+                _statement(f"{name}: largest gain below the noise floor", values, "printed", trial)
+            )
+        elif name == SharedEngine.name:
+            text = f"{name}: income per cost, net of registration"
+            statements.append(_statement(text, values, "at most", trial, INCOME_MAX))
+        else:
+            text = f"{name}: income per cost over honest"
+            statements.append(_statement(text, values, "below", trial, INCOME_MAX))
+    return statements
+
+
+def _of_validators(dividends: Mapping[tuple[str, str], Sequence[float]]) -> list[Statement]:
+    """With commit-reveal on the lower bound decides: whoever does all the work but tells a friend
+    earns exactly as much as the honest, and half of the upper bounds of a 1 lie above it."""
+    statements = []
+    for (trial, name), values in dividends.items():
+        text = f"{name}: dividends per stake over honest"
+        if trial.endswith("on"):
+            lower = _statement(f"{text}, lower bound", [-one for one in values], "at most", trial)
+            figure = {"figure": -lower.figure, "bound": INCOME_MAX}
+            statements.append(lower.model_copy(update=figure))
+        statements.append(_statement(text, values, "printed", trial))
+    return statements
+
+
+def _of_the_honest(series: _Series) -> list[Statement]:
+    slow = [-value for value in series.incomes.get((DAY_TRIAL, SlowButAdequate.name), ())]
+    starved = _statement(
+        "slow but adequate hardware: income per cost over honest, lower bound",
+        slow,
+        "at least",
+        DAY_TRIAL,
+        STARVED_BELOW,
+    )
+    changes = [
+        beside_slow / beside_good - 1
+        for beside_slow, beside_good in zip(
+            series.peers[SLOW_PEER_TRIAL], series.peers[GOOD_PEER_TRIAL], strict=True
+        )
+    ]
+    return [
+        _statement(
+            "identical honest miners: coefficient of variation",
+            series.cvs,
+            "below",
+            HONEST_TRIAL,
+            CV_MAX,
+        ),
+        starved.model_copy(update={"figure": -starved.figure}),
+        _peer_change(changes),
+        Statement(
+            name="honest miners ever quarantined, in all trials",
+            figure=series.quarantined,
+            relation="at most",
+            bound=0,
+            trial="all",
+            seeds=len(series.cvs),
+        ),
+    ]
+
+
+def _peer_change(changes: Sequence[float]) -> Statement:
+    """By the end of the mean's interval that lies further from 0."""
+    name, bound = "a very slow miner: change of the others' mean score", PEER_CHANGE_MAX
+    up = _statement(name, changes, "at most", SLOW_PEER_TRIAL, bound)
+    down = _statement(name, [-one for one in changes], "at most", SLOW_PEER_TRIAL, bound)
+    return max(up, down, key=lambda one: one.figure)
+
+
+def _statement(
+    name: str,
+    values: Sequence[float],
+    relation: Literal["below", "at most", "at least", "printed"],
+    trial: str,
+    bound: float | None = None,
+) -> Statement:
+    """By the upper 95 % bound of the mean; of one seed alone by its value."""
+    figure = upper95(values)
+    return Statement(
+        name=name,
+        figure=round(values[0] if figure is None else figure, 4),
+        relation=relation,
+        bound=bound,
+        trial=trial,
+        seeds=len(values),
+    )

@@ -1,0 +1,107 @@
+"""question -> STRATEGY -> move: how one operator mines. A cheat is a few lines.
+
+A strategy sees what a miner sees: its own requests, the chain, its own income. It never sees what a
+validator thinks of it. `adversaries` lists the shipped ones; `assay simulate --adversary
+module:Class` adds one.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from subnet.core.verification.calibration import CalibrationTable
+from subnet.core.verification.evidence import EvidenceParams
+from subnet.sim.profiles import HONEST, MeasuredAnswer
+
+if TYPE_CHECKING:
+    from subnet.sim.fleet import Operator
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request as a miner sees it, and what it knows besides."""
+
+    hotkey: str
+    validator: str
+    now_seconds: float
+    """Since the run began."""
+    family: str
+    """What the prompt asks; `open` is what users ask too."""
+    is_structured: bool
+    temperature_milli: int
+    top_p_milli: int
+    tokens_max: int
+    running: int
+    """Requests in progress on the same engine."""
+    is_leaked: bool
+    """A validator that is a friend has said that this is a benchmark."""
+    chance: np.random.Generator
+    """The operator's own dice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """How to answer one request."""
+
+    behaviour: str = HONEST
+    """Whose measured answers to give: `honest`, or an attack's name on the bench."""
+    is_refused: bool = False
+    """A typed 429."""
+    is_silent: bool = False
+    """No answer at all."""
+    wait_seconds: float = 0.0
+    """Before the first token."""
+    is_buffered: bool = False
+    """All tokens at once, when the last is there."""
+    pace: float = 1.0
+    """Times slower than the engine is."""
+    is_elsewhere: bool = False
+    """Signs a fingerprint that nobody calibrated."""
+
+
+HONESTLY = Move()
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What is public, and so in every cheat's hands."""
+
+    table: CalibrationTable
+    evidence: EvidenceParams
+
+
+class Strategy:
+    """An honest operator; adversaries change what they must.
+
+    One instance runs one operator: keep state in it. `name` and `summary` are for reports.
+    """
+
+    name = HONEST
+    summary = "serves the release"
+    hotkeys = 1
+    """That share one engine."""
+    gpu: str | None = None
+    """By its name in the price table; None is what honest miners rent."""
+    engine_share = 1.0
+    """Size of its engine over that of an honest one: GPUs that share their load."""
+    is_visible = True
+    """Whether the verifier can see it at all: below the noise floor nothing can."""
+    kit: Kit
+    """Set before the run."""
+    declared_factor = 1.0
+    """Concurrent requests that the card offers, over what the engine can."""
+
+    def move(self, seen: Seen) -> Move:
+        """How to answer a request."""
+        return HONESTLY
+
+    def answered(self, seen: Seen, move: Move, answer: MeasuredAnswer) -> None:
+        """Told of every answer that went out: a cheat can score its own."""
+
+    def epoch(self, operator: "Operator") -> None:
+        """Told after every epoch; may register a new hotkey."""
+
+    def gpus(self, now_seconds: float) -> float:
+        """GPUs rented at this time; what its answers do not need is taken off besides."""
+        return 1.0

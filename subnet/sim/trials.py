@@ -1,0 +1,147 @@
+"""seeds -> TRIALS -> outcomes: the runs that the law rests on."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from subnet.config import Settings
+from subnet.sim.adversaries import (
+    ADVERSARIES,
+    Diluted,
+    Fp8,
+    Int8,
+    LeakedFriend,
+    SlowButAdequate,
+    SlowPeer,
+    Speculative,
+    WatchesItself,
+)
+from subnet.sim.options import ChainParams, SimOptions
+from subnet.sim.profiles import HONEST
+from subnet.sim.result import SimResult, result_of
+from subnet.sim.simulation import Laboratory, Simulation
+from subnet.sim.strategy import HONESTLY, Move, Seen, Strategy
+from subnet.sim.validators import HONEST_VALIDATOR, Leaker, Liar, ValidatorStrategy, WeightCopier
+
+Maker = type[Strategy]
+DAY_TRIAL, MONTH_TRIAL, HONEST_TRIAL = "day", "month", "honest alone"
+SLOW_PEER_TRIAL, GOOD_PEER_TRIAL = "slow peer", "good peer"
+
+
+class GoodPeer(SlowPeer):
+    """The slow peer's twin whose hotkeys are all good: what others score beside it."""
+
+    name = SlowPeer.name
+
+    def move(self, seen: Seen) -> Move:
+        """Always well."""
+        return HONESTLY
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One kind of run, repeated with every seed."""
+
+    name: str
+    hours: float
+    miners: int
+    validators: int
+    load: float
+    entrants: tuple[Maker, ...]
+    dishonest: tuple[type[ValidatorStrategy], ...] = ()
+    commit_reveal: bool = True
+    tempo_blocks: int = 360
+    bursts_per_day: int = 8
+
+    def options(self, seed: int) -> SimOptions:
+        """With one seed."""
+        return SimOptions(
+            hours=self.hours,
+            miners=self.miners,
+            validators=self.validators,
+            load=self.load,
+            bursts_per_day=self.bursts_per_day,
+            seed=seed,
+            chain=ChainParams(commit_reveal=self.commit_reveal, tempo_blocks=self.tempo_blocks),
+        )
+
+
+SLOW: Final[tuple[Maker, ...]] = (Fp8, Int8, Diluted, Speculative, WatchesItself)
+"""Whose evidence gathers over hundreds or thousands of answers: they get a month."""
+DAY: Final[tuple[Maker, ...]] = tuple(
+    one for one in ADVERSARIES if one not in SLOW and one is not SlowPeer
+)
+
+
+def whole() -> tuple[Trial, ...]:
+    """All that `make law` runs."""
+    return (
+        Trial(DAY_TRIAL, 24.0, 44, 3, 24.0, (*DAY, SlowButAdequate)),
+        Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=12),
+        Trial(MONTH_TRIAL, 720.0, 10, 1, 4.0, SLOW, bursts_per_day=2),
+        _few(SLOW_PEER_TRIAL, (SlowPeer,)),
+        _few(GOOD_PEER_TRIAL, (GoodPeer,)),
+        *(
+            _few(f"{name}, commit-reveal {word}", friends, kinds, commit_reveal=word == "on")
+            for name, friends, kinds in (
+                ("copier and leaker", (LeakedFriend,), (WeightCopier, Leaker)),
+                ("liar", (DAY[0],), (Liar,)),
+            )
+            for word in ("on", "off")
+        ),
+    )
+
+
+def _few(
+    name: str,
+    entrants: tuple[Maker, ...],
+    dishonest: tuple[type[ValidatorStrategy], ...] = (),
+    *,
+    commit_reveal: bool = True,
+) -> Trial:
+    return Trial(name, 12.0, 10, 4, 20.0, entrants, dishonest, commit_reveal)
+
+
+def quick() -> tuple[Trial, ...]:
+    """The same statements on short, busy runs: for tests, not for figures."""
+    return (
+        _short(DAY_TRIAL, (DAY[0], SlowButAdequate)),
+        _short(MONTH_TRIAL, (Int8,)),
+        _short(HONEST_TRIAL, ()),
+        _short(SLOW_PEER_TRIAL, (SlowPeer,)),
+        _short(GOOD_PEER_TRIAL, (GoodPeer,)),
+        _short("copier and leaker, commit-reveal on", (LeakedFriend,), (WeightCopier, Leaker)),
+    )
+
+
+def _short(
+    name: str,
+    entrants: tuple[Maker, ...],
+    dishonest: tuple[type[ValidatorStrategy], ...] = (),
+) -> Trial:
+    return Trial(name, 1.0, 8, 3, 90.0, entrants, dishonest, tempo_blocks=25, bursts_per_day=24)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one trial with one seed came to."""
+
+    trial: str
+    result: SimResult
+    peer_score: float
+    """Mean score of honest miners at the first honest validator in the last epoch, in ppm."""
+
+
+def tried(trial: Trial, seed: int, lab: Laboratory, settings: Settings) -> Outcome:
+    """Run one trial with one seed."""
+    run = Simulation(
+        lab,
+        trial.options(seed),
+        settings,
+        [made() for made in trial.entrants],
+        [made() for made in trial.dishonest],
+    ).run()
+    judge = next(one for one in run.validators if one.strategy.name == HONEST_VALIDATOR)
+    epochs = [one for one in judge.store.epochs() if one.scores_ppm]
+    scores = epochs[-1].scores_ppm if epochs else {}
+    honest = [scores.get(key, 0) for one in run.fleet.named(HONEST) for key in one.hotkeys]
+    return Outcome(trial.name, result_of(run), sum(honest) / len(honest))

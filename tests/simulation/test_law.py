@@ -1,0 +1,105 @@
+"""The law of the incentives: each sentence can fail, and the command says so."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from subnet.cli.exits import EXIT_FAULT
+from subnet.cli.main import app
+from subnet.sim.adversaries import ADVERSARIES, SharedEngine, SlowButAdequate
+from subnet.sim.law import judged
+from subnet.sim.result import SimResult, StrategyResult, ValidatorResult
+from subnet.sim.trials import DAY, SLOW, Outcome, whole
+from tests.simulation_support import ROOT
+
+GOOD = {"weaker model": 0.1, SharedEngine.name: 0.9, SlowButAdequate.name: 1.2}
+ON = "liar, commit-reveal on"
+
+
+def outcome(trial="day", ratios=GOOD, cv=0.02, quarantined=0, dividends=0.9, peer=500_000.0):
+    strategies = tuple(
+        StrategyResult(
+            name=name,
+            hotkeys=1,
+            income_rao=1,
+            cost=1.0,
+            income_per_cost_over_honest=ratio,
+            upper95=None,
+        )
+        for name, ratio in ratios.items()
+    )
+    validators = tuple(
+        ValidatorResult(
+            name=name, validators=1, dividends_rao=1, dividends_per_stake_over_honest=ratio
+        )
+        for name, ratio in (("honest validator", 1.0), ("lying validator", dividends))
+    )
+    result = SimResult(
+        seed=0,
+        hours=1.0,
+        strategies=strategies,
+        honest_cv=cv,
+        quarantined_honest=quarantined,
+        validators=validators if trial == ON else (),
+        requests=1,
+        unmeasured_families=(),
+        digest="",
+    )
+    return Outcome(trial, result, peer)
+
+
+def law_of(**changes):
+    found = []
+    for _ in range(3):
+        found += [
+            outcome(**{key: value for key, value in changes.items() if key != "slow_peer"}),
+            outcome(ON, {}, dividends=changes.get("dividends", 0.9)),
+            outcome("slow peer", {}, peer=changes.get("slow_peer", 500_000.0)),
+            outcome("good peer", {}),
+            outcome("honest alone", {}, cv=changes.get("cv", 0.02)),
+        ]
+    return {one.name: one.is_held for one in judged(found)}
+
+
+def test_a_good_subnet_keeps_the_whole_law():
+    assert all(law_of().values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"ratios": {**GOOD, "weaker model": 1.0}}, "weaker model"),
+        ({"ratios": {**GOOD, SharedEngine.name: 1.01}}, "net of registration"),
+        ({"ratios": {**GOOD, SlowButAdequate.name: 0.8}}, "slow but adequate"),
+        ({"cv": 0.06}, "coefficient of variation"),
+        ({"quarantined": 1}, "quarantined"),
+        ({"dividends": 1.1}, "lower bound"),
+        ({"slow_peer": 520_000.0}, "very slow miner"),
+        ({"slow_peer": 480_000.0}, "very slow miner"),
+    ],
+)
+def test_each_sentence_can_fail_alone(changes, word):
+    failed = [name for name, is_held in law_of(**changes).items() if not is_held]
+    assert len(failed) == 1
+    assert word in failed[0]
+
+
+def test_every_shipped_strategy_stands_before_the_law():
+    tried = {made for trial in whole() for made in trial.entrants}
+    assert set(ADVERSARIES) <= tried
+    assert not set(DAY) & set(SLOW)
+
+
+def test_without_the_verifier_the_law_fails_and_says_where(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    blind = (ROOT / "subnet.toml").read_text()
+    blind = blind.replace("integrity_check = true", "integrity_check = false")
+    (tmp_path / "blind.toml").write_text(blind)
+    arguments = ["law", "--quick", "--seeds", "2", "--config", str(tmp_path / "blind.toml")]
+    found = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path), "--json"])
+    assert found.exit_code == EXIT_FAULT
+    rows = {row["name"]: row for row in json.loads(found.stdout)}
+    assert not rows["weaker model: income per cost over honest"]["held"]
+    assert json.loads((tmp_path / "law.json").read_text())["seeds"] == 2
+    assert "| **no** |" in (tmp_path / "law.md").read_text()
