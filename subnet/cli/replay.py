@@ -1,7 +1,9 @@
 """`assay records`, `assay replay`: an epoch leaves the validator, and anybody computes it again."""
 
 import asyncio
+import gzip
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +29,7 @@ from subnet.edge.state_reader import open_for_reading
 from subnet.edge.system import SystemClock
 
 _COLOUR: Final = {Outcome.HELD: "green", Outcome.FAILED: "red", Outcome.OPEN: "yellow"}
+_GZIP_START: Final = b"\x1f\x8b"
 EpochOption = Annotated[
     int | None, typer.Option(help="Block of the epoch. Default: the latest with a statement.")
 ]
@@ -73,7 +76,8 @@ def records(
 def replay_command(
     epoch: EpochOption = None,
     file: Annotated[
-        Path | None, typer.Option(help="A file that `assay records` wrote, instead of the state.")
+        Path | None,
+        typer.Option(help="A file that `assay records` wrote, or that a validator served."),
     ] = None,
     miner_log: Annotated[
         list[Path] | None,
@@ -143,11 +147,17 @@ def read_epoch(path: Path, epoch_block: int | None) -> EpochFile:
 
 
 def read_file(path: Path) -> EpochFile:
-    """An epoch from a file. Raises UsageError."""
+    """An epoch from a file, gzipped as validators serve it or plain. Raises UsageError."""
     try:
-        return epoch_file.from_bytes(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        if content.startswith(_GZIP_START):
+            content = gzip.decompress(content)
+        return epoch_file.from_bytes(content)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UsageError(f"{path} is cut short or broken: {error}") from error
     except epoch_file.EpochFileError as error:
         raise UsageError(f"{path} is no epoch file: {error}") from error
 

@@ -3,7 +3,6 @@
 Reads the state file and nothing else. Everything served is signed, and could be served by anybody.
 """
 
-import asyncio
 import re
 import socket
 from typing import Final
@@ -14,8 +13,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from subnet.config import ValidatorSettings
-from subnet.core import epoch_file
 from subnet.core.bundle import DELAY_US
+from subnet.edge.epoch_pages import EpochPages, problem
 from subnet.edge.explanations import Explanations
 from subnet.edge.http_limits import HttpLimits
 from subnet.edge.http_server import serve_http
@@ -23,8 +22,6 @@ from subnet.edge.state_reader import StateReader
 from subnet.ports import Clock, Signer
 
 HOTKEY: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{47,48}")
-EPOCH_FILES_AT_ONCE: Final = 2
-"""Each takes some MB and a tenth of a second."""
 KEEP_ALIVE_SECONDS: Final = 5.0
 STOP_GRACE_SECONDS: Final = 2.0
 
@@ -37,7 +34,7 @@ class ValidatorPages:
         self._signer = signer
         self._clock = clock
         self._explanations = Explanations(reader, signer)
-        self._at_once = asyncio.Semaphore(EPOCH_FILES_AT_ONCE)
+        self._epoch_pages = EpochPages(reader)
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -59,10 +56,10 @@ class ValidatorPages:
         """A signed explanation, as of the last closed epoch."""
         hotkey = request.path_params["hotkey"]
         if not HOTKEY.fullmatch(hotkey):
-            return _problem(404, f"{hotkey[:60]!r} is no hotkey")
+            return problem(404, f"{hotkey[:60]!r} is no hotkey")
         signed = await self._explanations.of(hotkey, self._a_day_ago())
         if signed is None:
-            return _problem(503, "no epoch has ended yet: come back after the next")
+            return problem(503, "no epoch has ended yet: come back after the next")
         return Response(signed, media_type="application/json")
 
     async def epochs(self, _: Request) -> Response:
@@ -70,15 +67,11 @@ class ValidatorPages:
         return JSONResponse({"epochs": self._reader.closed_epochs(self._a_day_ago())})
 
     async def epoch(self, request: Request) -> Response:
-        """One epoch's file, for `assay replay --file`."""
+        """One epoch's file, gzipped, for `assay replay --file`."""
         block = request.path_params["block"]
         if block not in self._reader.closed_epochs(self._a_day_ago()):
-            return _problem(404, f"epoch {block} is not here, or is not a day old yet")
-        async with self._at_once:
-            file = await asyncio.to_thread(self._reader.epoch_file, block)
-        if file is None:
-            return _problem(404, f"the epoch before {block} is not here any more")
-        return Response(epoch_file.to_bytes(file), media_type="application/x-ndjson")
+            return problem(404, f"epoch {block} is not here, or is not a day old yet")
+        return self._epoch_pages.page(block)
 
     def _a_day_ago(self) -> int:
         return self._clock.now_ns() // 1000 - DELAY_US
@@ -100,7 +93,3 @@ async def serve_validator(
         keep_alive_seconds=KEEP_ALIVE_SECONDS,
         stop_grace_seconds=STOP_GRACE_SECONDS,
     )
-
-
-def _problem(status: int, words: str) -> Response:
-    return JSONResponse({"error": words}, status_code=status)

@@ -7,6 +7,8 @@ from itertools import product
 import aiohttp
 import pytest
 
+from subnet.cli.exits import UsageError
+from subnet.cli.replay import read_file
 from subnet.config import ValidatorSettings
 from subnet.core import epoch_file
 from subnet.core.audit import PPM, Traffic
@@ -21,6 +23,7 @@ from subnet.core.verification.bounds import Reading
 from subnet.core.verification.calibration import BUCKETS
 from subnet.core.verification.evidence import Channel
 from subnet.edge import explanations
+from subnet.edge.epoch_pages import packed
 from subnet.edge.explanations import Explanations, explain_hotkey, explained, view_of
 from subnet.edge.http_server import bind_socket
 from subnet.edge.validator_server import ValidatorPages, serve_validator
@@ -187,7 +190,23 @@ async def test_an_epoch_is_scored_once_and_an_explanation_signed_once(subnet, mo
     assert len(signed) == 5
 
 
-async def test_pages_are_signed_and_keep_the_last_day_to_themselves(subnet):
+def test_an_epoch_file_is_read_gzipped_or_plain(subnet, tmp_path):
+    path, block = tmp_path / "epoch", subnet.store.closed_epochs()[-1]
+    file = subnet.store.epoch_file(block)
+    path.write_bytes(epoch_file.to_bytes(file))
+    assert read_file(path) == file
+    content = packed(subnet.store, block)
+    path.write_bytes(content)
+    assert read_file(path) == file
+    for broken in (content[:-9], content[:300], content[:2], content[:50] + b"x" * 50):
+        path.write_bytes(broken)
+        with pytest.raises(UsageError, match="is cut short or broken"):
+            read_file(path)
+    with pytest.raises(UsageError, match="cannot read"):
+        read_file(tmp_path)
+
+
+async def test_pages_are_signed_and_keep_the_last_day_to_themselves(subnet, tmp_path):
     class Tomorrow:
         now_us = ENDED_US
 
@@ -219,7 +238,9 @@ async def test_pages_are_signed_and_keep_the_last_day_to_themselves(subnet):
         assert (await get(f"/v1/epochs/{blocks[-1]}"))[0] == 404
         clock.now_us += DELAY_US
         status, body = await get(f"/v1/epochs/{blocks[-1]}")
-        checks = replay(epoch_file.from_bytes(body), lambda *_: True)
+        served = tmp_path / "epoch.jsonl.gz"
+        served.write_bytes(body)
+        checks = replay(read_file(served), lambda *_: True)
         assert status == 200
         assert all(one.outcome is not Outcome.FAILED for one in checks), checks
     serving.cancel()
