@@ -103,13 +103,15 @@ class Simulation:
 
     def run(self, advance: Advance = lambda _: None) -> "Simulation":
         """Run it to its end; `advance` is told of every epoch."""
-        logging.getLogger("subnet.roles").setLevel(logging.CRITICAL)
-        thresholds = gc.get_threshold()
+        logger, thresholds = logging.getLogger("subnet.roles"), gc.get_threshold()
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
         gc.set_threshold(*GC_THRESHOLDS)
         try:
             run_virtual(self._run(advance))
         finally:
             gc.set_threshold(*thresholds)
+            logger.setLevel(level)
         return self
 
     async def _run(self, advance: Advance) -> None:
