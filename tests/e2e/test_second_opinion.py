@@ -28,6 +28,7 @@ from subnet.edge.validator_store import SqliteValidatorStore
 from subnet.lab.transcripts import served
 from subnet.ports import EngineRequest, OpinionUnavailableError
 from subnet.roles.auditor import Auditor
+from subnet.roles.bursts import BurstLedger
 from subnet.roles.second_opinion import SecondOpinions
 from subnet.sim.loop import LoopClock
 from tests.evidence_support import (
@@ -149,6 +150,7 @@ async def judge(store, files, table, tokenizer, referee, pendings, kind):
         canary=canary_of(referee.continued(canary_questions(tokenizer), CANARY_TOKENS)),
         store=store,
         book=book,
+        ledger=BurstLedger(),
         tokenizer=tokenizer,
         clock=LoopClock(),
         settings=SETTINGS,

@@ -27,6 +27,7 @@ from subnet.edge.grammar import release_grammars
 from subnet.edge.http_server import bind_socket
 from subnet.edge.miner_server import MinerApp, serve_app
 from subnet.edge.release_files import load_release
+from subnet.edge.state_reader import open_for_reading
 from subnet.edge.system import SystemClock
 from subnet.edge.torch_referee import TorchReferee
 from subnet.edge.wallets import load_wallet
@@ -220,15 +221,21 @@ def validator_arguments(settings: ChainSettings, wallets: Path, state: Path, rel
 
 
 async def assert_replays(state: Path, url: str, netuid: int) -> None:
-    """The last epoch's weights follow from its records, and the chain holds its statement."""
-    chain = ("--chain", "--network", url, "--netuid", netuid)
-    words = ("-m", "subnet.cli.main", "replay", "--state", state, *chain, "--json")
-    log = state.with_name("replay.json")
-    async with process(log, *words) as replaying:
-        assert await asyncio.wait_for(replaying.wait(), 60) == 0, log.read_text()
-    outcome = json.loads(log.read_text())
-    held = {one["name"] for one in outcome["checks"] if one["outcome"] == "HELD"}
-    assert held >= {"signatures", "due", "draws", "factors", "weights", "anchor", "chain"}
+    """Weights follow from records, and the chain holds the statements: the last one, and one whose
+    secrets are revealed by now."""
+    reader = open_for_reading(state)
+    blocks = reader.closed_epochs()
+    reader.close()
+    always = {"signatures", "due", "audits", "paid", "factors", "weights", "anchor"}
+    for block, held_too in ((blocks[-1], {"chain"}), (blocks[-3], {"draws", "secrets"})):
+        chain = ("--chain", "--network", url, "--netuid", netuid)
+        words = ("replay", "--state", state, "--epoch", block, *chain, "--json")
+        log = state.with_name(f"replay-{block}.json")
+        async with process(log, "-m", "subnet.cli.main", *words) as replaying:
+            assert await asyncio.wait_for(replaying.wait(), 60) == 0, log.read_text()
+        outcome = json.loads(log.read_text())
+        held = {one["name"] for one in outcome["checks"] if one["outcome"] == "HELD"}
+        assert held >= always | held_too, outcome["checks"]
 
 
 async def test_a_validator_pays_the_honest_survives_kill_and_ends_when_told(tmp_path, release):
