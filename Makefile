@@ -24,7 +24,7 @@ demo: $(READY) ## the whole subnet on this machine: chain, miners, validator (PR
 test: $(READY) ## unit, property, golden and end-to-end tests with real vLLM
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/test.sh fast slow $(ARGS)
 
-test-fast: $(READY) ## everything that needs no engine and no process, in about 100 s
+test-fast: $(READY) ## everything that needs no engine and no process, in about three minutes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/test.sh fast $(ARGS)
 
 check: $(READY) ## format, lint, strict types, import contracts, tests

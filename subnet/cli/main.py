@@ -66,7 +66,7 @@ def demo(
 ) -> None:
     """Run chain, miners (some cheat) and a validator on this machine, until the cheats are caught.
 
-    No GPU, wallet or public chain needed. Takes about a minute. Stop it with Ctrl-C.
+    No GPU, wallet or public chain needed. Takes about two minutes. Stop it with Ctrl-C.
     """
     from subnet.cli.demo import DemoOptions, run_demo
 
