@@ -63,6 +63,14 @@ def demo(
         bool,
         typer.Option(help="--no-verifier switches the margin check off: watch the cheats earn."),
     ] = True,
+    capacity: Annotated[
+        bool,
+        typer.Option(
+            "--capacity",
+            help="Prove capacity by bursts too. All miners share this machine's cores, so what "
+            "they prove is how the cores were dealt out.",
+        ),
+    ] = False,
 ) -> None:
     """Run chain, miners (some cheat) and a validator on this machine, until the cheats are caught.
 
@@ -79,6 +87,7 @@ def demo(
             folder=folder,
             model=model,
             is_margin_checked=verifier,
+            is_capacity_measured=capacity,
         )
     )
 

@@ -84,6 +84,16 @@ def test_with_the_margin_check_off_the_cheats_earn(tmp_path: Path) -> None:
         assert miner["incentive"] > 0.2 and miner["emission_rao"] > 0, miner
 
 
+def test_bursts_prove_what_an_honest_miner_serves_and_pay_no_cheat(tmp_path: Path) -> None:
+    report, _ = run(
+        tmp_path / "demo", "--capacity", "--deal", "honest,weaker", "--seed", "1", "--epochs", "1"
+    )
+
+    miners = {miner["behaviour"]: miner for miner in report["miners"]}
+    assert "it proved" in miners["honest"]["why"], miners["honest"]
+    assert miners["honest"]["incentive"] == 1 and miners["weaker"]["incentive"] == 0
+
+
 def test_when_all_are_honest_all_earn_alike(tmp_path: Path) -> None:
     report, _ = run(tmp_path / "demo", "--deal", "honest,honest", "--epochs", "1")
 
