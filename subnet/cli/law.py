@@ -39,7 +39,7 @@ def law(
     """Try on many seeds that no cheat pays, and that honest miners have nothing to fear.
 
     Prints each statement with its figure and bound. Ends with code 1 if one does not hold. A whole
-    run takes about 30 CPU minutes, on all cores.
+    run takes more than 45 CPU minutes, on all cores.
     """
     from subnet.config import load_settings
     from subnet.sim.law import judged

@@ -1,7 +1,7 @@
 """secret -> committed digest -> NONCES, TASKS, GAPS -> revealed secret: chance that can be audited.
 
-A validator's secret of each period is committed one period before it is used and revealed one
-period after. So nobody knows the tasks in advance, no validator can pick lucky ones for friends,
+A validator's secret of each period is committed one period before it is used and revealed two
+periods after. So nobody knows the tasks in advance, no validator can pick lucky ones for friends,
 and everybody can derive every draw again. The trap: a request's nonce travels to the miner, so it
 must tell nothing about the task; both come from the secret under different labels.
 """

@@ -22,7 +22,7 @@ from subnet.core.checks import (
     Verify,
     segments_of,
 )
-from subnet.core.draws import PARAMS_PREFIX_BYTES, Anchor
+from subnet.core.draws import PARAMS_PREFIX_BYTES, REVEALED_AFTER, Anchor
 from subnet.core.earnings import owed_paid_of, pays_of, scores_of, weights_of, withheld_of
 from subnet.core.records import RECORD, Faulted, Lost, Paid, PassedOver, Record, Started
 from subnet.core.replay_draws import (
@@ -270,7 +270,7 @@ def _anchored(file: EpochFile, anchor: Anchor | None) -> Check:
     name, said = "anchor", file.said
     if anchor is None:
         return Check(name, Outcome.OPEN, "the chain holds no anchor of this validator")
-    revealed = file.secrets.get(anchor.period - 2)
+    revealed = file.secrets.get(anchor.period - REVEALED_AFTER)
     if None not in (revealed, anchor.revealed_secret) and revealed != anchor.revealed_secret:
         return Check(name, Outcome.FAILED, "the chain reveals another secret of the same period")
     heads = [head_after(file.head_before, said.digest())]
