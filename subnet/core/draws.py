@@ -113,11 +113,15 @@ def draw_task(secret: bytes, counter: int, params: DrawParams) -> Task:
 
 @lru_cache(maxsize=8)
 def _tasks(secret: bytes, families: tuple[str, ...], tier: int, window_requests: int) -> TaskStream:
-    @lru_cache(maxsize=4 * (window_requests + 1))
+    remembered = 4 * (window_requests + 1)
+
+    @lru_cache(maxsize=remembered)
     def family_of(counter: int) -> str:
         return Draws(b"assay/family/1", _key(secret, counter)).choice(families)
 
+    @lru_cache(maxsize=remembered)
     def draw(counter: int, attempt: int) -> Task:
+        """A task is drawn for its neighbours, to be sent and to be graded: made once, if soon."""
         label = b"task" if attempt == 0 else b"task/again/%d" % attempt
         return generate_task(family_of(counter), _labelled(label, secret, counter), tier)
 

@@ -8,6 +8,7 @@ two second draws may still be the same: one prompt in thousands.
 
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import chain
 from typing import Final
 
 from subnet.core.benchmark.task import Task
@@ -60,13 +61,12 @@ class TaskStream:
         known = self._known.get(family, range(0))
         if len(known) > WINDOWS_REMEMBERED * self._window or not _touch(known, counters):
             self._drawn_at[family], known = defaultdict(set), range(0)
-        for counter in counters:
-            if counter not in known and self._family_of(counter) == family:
+        known = known or range(counters.start, counters.start)
+        wider = range(min(known.start, counters.start), max(known.stop, counters.stop))
+        for counter in chain(range(wider.start, known.start), range(known.stop, wider.stop)):
+            if self._family_of(counter) == family:
                 self._drawn_at[family][self._draw(counter, 0).prompt].add(counter)
-        self._known[family] = range(
-            min(known.start, counters.start) if known else counters.start,
-            max(known.stop, counters.stop),
-        )
+        self._known[family] = wider
 
 
 def _touch(one: range, other: range) -> bool:
