@@ -22,12 +22,10 @@ from subnet.core.verification.evidence import (
     EvidenceParams,
     EvidenceState,
     Readings,
-    alarm,
     fresh_state,
     log_evidence,
-    update,
-    warn,
 )
+from subnet.core.verification.verdict import step
 
 
 class _Frozen(BaseModel):
@@ -287,8 +285,8 @@ def after_audit(
                 "coverage": observed(standing.coverage, 0.0, 1.0, params.quality_half_life_answers),
             }
         )
-    state = update(standing.evidence[traffic], found, evidence)
-    is_alarmed, is_warned = alarm(state, evidence), warn(state, evidence)
+    after = step(standing.evidence[traffic], found, evidence)
+    state, is_alarmed, is_warned = after.state, after.is_alarmed, after.is_warned
     closure, hold = closure_after_audit(standing.closure, is_warned=is_warned), standing.hold
     if is_alarmed:
         raised = Hold(traffic=traffic, detail=_alarm_detail(traffic, state), at_ns=at_ns)

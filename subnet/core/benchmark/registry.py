@@ -39,6 +39,9 @@ _ALL: tuple[Family, ...] = (
     OpenText(),
 )
 _known: dict[str, Family] = {family.name: family for family in _ALL}
+_executed_known: dict[str, ExecutedFamily] = {
+    family.name: family for family in _ALL if isinstance(family, ExecutedFamily)
+}
 FAMILIES: Mapping[str, Family] = MappingProxyType(_known)
 SHIPPED_FAMILIES: tuple[str, ...] = tuple(_known)
 GRADED_FAMILIES: tuple[str, ...] = tuple(name for name in FAMILIES if name != "open")
@@ -53,12 +56,15 @@ def register(family: Family) -> None:
     if family.name in _known:
         raise DuplicateFamilyError(f"there is a family {family.name} already")
     _known[family.name] = family
+    if isinstance(family, ExecutedFamily):
+        _executed_known[family.name] = family
 
 
 def unregister(name: str) -> None:
     """Take a plug-in's family away again."""
     assert name not in SHIPPED_FAMILIES
     del _known[name]
+    _executed_known.pop(name, None)
 
 
 def versions(families: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -81,16 +87,15 @@ def generate_task(family: str, nonce: bytes, tier: int = EASIEST_TIER) -> Task:
 
 def is_executed(family: str, tier: int) -> bool:
     """Whether answers of that family and tier are graded by running them."""
-    kind = FAMILIES[family]
-    return isinstance(kind, ExecutedFamily) and tier in kind.tiers_executed
+    return _executed(family, tier) is not None
 
 
 def program_of(task: Task, answer: str) -> Program | None:
     """What must run before `grade` can be asked; None if the text alone decides."""
-    kind = FAMILIES[task.family]
-    if not (isinstance(kind, ExecutedFamily) and task.tier in kind.tiers_executed):
+    kind = _executed(task.family, task.tier)
+    if kind is None or len(answer) > ANSWER_CHARACTERS_MAX:
         return None
-    return kind.program(task, answer) if len(answer) <= ANSWER_CHARACTERS_MAX else None
+    return kind.program(task, answer)
 
 
 def grade(task: Task, answer: str, outcome: Outcome | None = None) -> float | None:
@@ -99,10 +104,18 @@ def grade(task: Task, answer: str, outcome: Outcome | None = None) -> float | No
     `outcome` is what came of `program_of`, where that is a program. The prompt repeated word for
     word is no part of an answer.
     """
-    kind = FAMILIES[task.family]
-    if isinstance(kind, ExecutedFamily) and task.tier in kind.tiers_executed:
+    executed = _executed(task.family, task.tier)
+    if executed is not None:
         assert outcome is not None or program_of(task, answer) is None
-        return 0.0 if outcome is None else kind.grade_outcome(task, outcome)
+        return 0.0 if outcome is None else executed.grade_outcome(task, outcome)
     if len(answer) > ANSWER_CHARACTERS_MAX:
         answer = ""
-    return kind.grade(task, answer.replace(task.prompt, " ") if task.prompt else answer)
+    return FAMILIES[task.family].grade(
+        task, answer.replace(task.prompt, " ") if task.prompt else answer
+    )
+
+
+def _executed(family: str, tier: int) -> ExecutedFamily | None:
+    """The family, if answers of that tier are run."""
+    kind = _executed_known.get(family)
+    return kind if kind is not None and tier in kind.tiers_executed else None

@@ -5,6 +5,7 @@ that nobody measured is inconclusive: it accuses nobody, and an odd fingerprint 
 what is inconclusive pays nothing above probation.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
@@ -28,6 +29,7 @@ class EnvironmentPair(BaseModel):
         return is_alike(self.miner, miner) and is_alike(self.referee, referee)
 
 
+@lru_cache(maxsize=1024)
 def is_alike(measured: Environment, found: Environment) -> bool:
     """Whether both name one engine, library, dtype and class of device."""
     return classed(measured) == classed(found)

@@ -174,11 +174,10 @@ def update(state: EvidenceState, readings: Readings, params: EvidenceParams) -> 
     """
     evidence = dict(state.log1p_evidence)
     for channel, reading in readings.items():
-        bets, before = params.bets_of(channel), evidence[channel]
-        assert len(before) == len(bets), "state of another mixture"
+        before, factors = evidence[channel], _log_factors(channel, reading, params)
+        assert len(before) == len(factors), "state of another mixture"
         evidence[channel] = tuple(
-            _softplus(value + log_factor(bet, reading, params))
-            for bet, value in zip(bets, before, strict=True)
+            [_softplus(value + log_e) for value, log_e in zip(before, factors, strict=True)]
         )
     margin = readings.get(Channel.MARGIN)
     return EvidenceState(
@@ -202,6 +201,12 @@ def alarm(state: EvidenceState, params: EvidenceParams) -> bool:
 def warn(state: EvidenceState, params: EvidenceParams) -> bool:
     """Whether the evidence crossed the square root of c."""
     return log_evidence(state) >= math.log(params.warn_at)
+
+
+@lru_cache(maxsize=4096)
+def _log_factors(channel: Channel, reading: Reading, params: EvidenceParams) -> tuple[float, ...]:
+    """`log_factor` of each of a channel's bets. Most answers are quiet: one of few readings."""
+    return tuple(log_factor(bet, reading, params) for bet in params.bets_of(channel))
 
 
 def log_factor(bet: Bet, reading: Reading, params: EvidenceParams) -> float:
@@ -246,7 +251,8 @@ def ratios(bet: Bet, p0: tuple[float, ...]) -> tuple[float, ...]:
 def _log_mean(log1p_values: Sequence[float]) -> float:
     """log of the mean M of values log(M + 1)."""
     peak = max(log1p_values)
-    total = sum(math.exp(value - peak) - math.exp(-peak) for value in log1p_values)
+    one = math.exp(-peak)
+    total = sum([math.exp(value - peak) - one for value in log1p_values])
     return peak + math.log(total / len(log1p_values)) if total > 0 else -math.inf
 
 
@@ -255,7 +261,7 @@ def _log_sum(logs: Sequence[float]) -> float:
     peak = max(logs)
     if peak == -math.inf:
         return peak
-    return peak + math.log(sum(math.exp(value - peak) for value in logs))
+    return peak + math.log(sum([math.exp(value - peak) for value in logs]))
 
 
 def _softplus(value: float) -> float:

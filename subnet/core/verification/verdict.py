@@ -3,6 +3,7 @@
 The validator takes one step an audit; whoever checks its evidence takes them all again.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,10 +12,8 @@ from subnet.core.verification.evidence import (
     EvidenceParams,
     EvidenceState,
     Readings,
-    alarm,
     log_evidence,
     update,
-    warn,
 )
 
 
@@ -32,7 +31,13 @@ class Step:
 def step(before: EvidenceState, found: Readings, params: EvidenceParams) -> Step:
     """One answer further."""
     state = update(before, found, params)
-    return Step(state, log_evidence(state), warn(state, params), alarm(state, params))
+    evidence = log_evidence(state)
+    return Step(
+        state,
+        evidence,
+        is_warned=evidence >= math.log(params.warn_at),
+        is_alarmed=evidence >= math.log(params.alarm_at),
+    )
 
 
 def replay(start: EvidenceState, found: Iterable[Readings], params: EvidenceParams) -> list[Step]:
