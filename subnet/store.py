@@ -117,6 +117,10 @@ class ValidatorStore(Protocol):
         """Those that are there already are left out."""
         ...
 
+    async def until_prompted(self) -> None:
+        """Return once a prompt is without an answer; whoever adds it may be another process."""
+        ...
+
     def open_prompts(self) -> list[UserPrompt]:
         """Those without an answer, in order of arrival."""
         ...

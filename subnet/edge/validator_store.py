@@ -5,6 +5,7 @@ synchronous=NORMAL: a killed process loses no commit; only a power cut may undo 
 costs a few observations, and a flush a commit would stall the loop that times the answers.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -43,6 +44,8 @@ from subnet.edge.validator_schema import (
     STANDINGS,
 )
 
+LOOK_SECONDS: Final = 0.25
+"""Between two looks for a user's prompt."""
 AUDIT_RECORDS_MAX: Final = 10_000
 """Records kept; older ones are dropped with each batch."""
 EPOCHS_MAX: Final = 1000
@@ -242,6 +245,11 @@ class SqliteValidatorStore(StateReader):
         """
         with self._begin() as db:
             prompt_rows.add_prompts(db, texts, has_consent=has_consent, structure=structure)
+
+    async def until_prompted(self) -> None:
+        """Look again and again: nobody tells of what another process writes."""
+        while not self.open_prompts():  # noqa: ASYNC110 - it is a file
+            await asyncio.sleep(LOOK_SECONDS)
 
     def _migrate(self, db: sa.Connection, identity: Mapping[str, str], new_secret: bytes) -> None:
         version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())

@@ -34,7 +34,7 @@ from subnet.roles.roster import Roster
 from subnet.store import ValidatorStore
 
 IDLE_SECONDS: Final = 0.25
-"""Between two looks for new prompts, or for a miner that may take one."""
+"""Between two looks for more prompts while one is open, or for a miner that may take one."""
 PROMPTS_AT_ONCE: Final = 64
 """Prompts that wait for their instant or their answer; later ones wait in the store."""
 
@@ -70,6 +70,7 @@ class UserDesk:
             await asyncio.sleep(IDLE_SECONDS)
         async with asyncio.TaskGroup() as group:
             while True:
+                await self._store.until_prompted()
                 for prompt in self._new_prompts():
                     self._taken.add(prompt.prompt_id)
                     group.create_task(self._serve(prompt))

@@ -5,9 +5,11 @@ instant run in the order in which they were scheduled, so that a run can be repe
 """
 
 import asyncio
+import heapq
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextvars import Context
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
 Result = TypeVar("Result")
@@ -29,11 +31,30 @@ class _JumpingSelector(selectors.DefaultSelector):
         return []
 
 
+class _Timer(asyncio.TimerHandle):
+    """Knows its place among timers of one instant, which a heap does not keep."""
+
+    __slots__ = ("number",)
+    number: int
+    _when: float
+    _scheduled: bool
+
+    def __lt__(self, other: asyncio.TimerHandle) -> bool:
+        assert isinstance(other, _Timer)
+        if self._when == other._when:
+            return self.number < other.number
+        return self._when < other._when
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose clock jumps."""
 
+    _scheduled: list[_Timer]
+    """The base class's heap."""
+
     def __init__(self) -> None:
         self._now = START_SECONDS
+        self._timers = 0
         super().__init__(_JumpingSelector(lambda: self))
 
     def time(self) -> float:
@@ -43,6 +64,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def jump(self, seconds: float) -> None:
         """Move the clock on."""
         self._now += max(0.0, seconds)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """As the base class, but in order."""
+        timer = _Timer(when, callback, args, self, context)
+        timer.number, timer._scheduled = self._timers, True
+        self._timers += 1
+        heapq.heappush(self._scheduled, timer)
+        return timer
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], Result], *args: *Ts

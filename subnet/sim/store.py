@@ -1,5 +1,6 @@
 """exchange, audit, epoch -> MEMORY: `ports.ValidatorStore` without a disk, for one run."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,6 +38,8 @@ class MemoryStore:
         self._head: bytes | None = None
         self._prompts: dict[int, UserPrompt] = {}
         self._open: dict[int, UserPrompt] = {}
+        self._prompted = asyncio.Event()
+        """Set while a prompt is open."""
         self.accused: set[str] = set()
         """Hotkeys whose pay was ever held or whose gate ever closed."""
         self.requests: Counter[str] = Counter()
@@ -87,6 +90,8 @@ class MemoryStore:
         if prompt is not None:
             self._prompts[prompt.prompt_id] = prompt
             self._open.pop(prompt.prompt_id, None)
+            if not self._open:
+                self._prompted.clear()
 
     def pending_audits(self, answers_max: int) -> list[PendingAudit]:
         """The oldest answers that wait."""
@@ -181,6 +186,11 @@ class MemoryStore:
                 number = len(self._prompts) + 1
                 prompt = UserPrompt(number, text, has_consent=has_consent, structure=structure)
                 self._prompts[number] = self._open[number] = prompt
+                self._prompted.set()
+
+    async def until_prompted(self) -> None:
+        """Return once a prompt is open."""
+        await self._prompted.wait()
 
     def open_prompts(self) -> list[UserPrompt]:
         """Those without an answer, in order of arrival."""
