@@ -55,4 +55,4 @@ law: $(READY) ## 20 seeds of simulated cheats: does any pay? writes docs/law.jso
 	@$(BIN)/assay law --output docs $(ARGS)
 
 clean: ## remove the environment and everything that was generated
-	rm -rf $(VENV) .demo .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .demo .bench .law .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

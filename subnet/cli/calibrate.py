@@ -1,9 +1,13 @@
 """`assay calibrate`: measures how honest answers of a release look to the referee."""
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from subnet.lab.transcripts import Advance, Watch
 
 ROOT = Path(__file__).parents[2]
+LINE_SECONDS: Final = 5.0
+"""At least so long between two lines of progress, the last one apart."""
 
 
 def calibrate(
@@ -75,7 +81,13 @@ def calibrate(
 
 @contextmanager
 def progress_bars(console: Console) -> "Iterator[Watch]":
-    """Progress on `console`: each call of what it yields opens one more bar."""
+    """Progress on `console`: each call of what it yields opens one more bar.
+
+    Where nobody sees a bar move (a file, a pipe), a line now and then says how far it is.
+    """
+    if not console.is_terminal:
+        yield partial(_progress_lines, console, clock=time.monotonic)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
 
@@ -88,6 +100,31 @@ def progress_bars(console: Console) -> "Iterator[Watch]":
             return advance
 
         yield watch
+
+
+def _progress_lines(
+    console: Console, title: str, total: int, clock: Callable[[], float]
+) -> "Advance":
+    """`advance` of one title; what was there in the first instant was not done in it."""
+    started = clock()
+    done = before = 0
+    said_at = -math.inf
+
+    def advance(count: int) -> None:
+        nonlocal done, before, said_at
+        done, now = done + count, clock()
+        if now - started < 1:
+            before = done
+        if now - said_at < LINE_SECONDS and done < total:
+            return
+        said_at = now
+        left = "?"
+        if done > before:
+            seconds = (now - started) * (total - done) / (done - before)
+            left = str(timedelta(seconds=round(seconds)))
+        console.print(f"{title}: {done} of {total}, {left} left", highlight=False)
+
+    return advance
 
 
 def _show(table: "CalibrationTable", console: Console) -> None:

@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +12,14 @@ from rich.table import Table
 
 from subnet.cli import simulate_options as flags
 from subnet.cli.exits import EXIT_FAULT
-from subnet.cli.simulate import read_laboratory
 
 if TYPE_CHECKING:
+    from subnet.cli.law_runs import KeptRun
     from subnet.sim.law import Statement
-    from subnet.sim.trials import Outcome, Trial
+    from subnet.sim.trials import Trial
 
 NAME = "law"
+KEEP = Path(".law")
 
 
 def law(
@@ -31,6 +31,10 @@ def law(
     output: Annotated[
         Path | None, typer.Option(help="Folder for law.json and law.md. Default: none.")
     ] = None,
+    keep: Annotated[
+        Path,
+        typer.Option(help="Folder in which each run is kept as it ends: what is there is not run."),
+    ] = KEEP,
     processes: Annotated[
         int | None, typer.Option(min=1, help="At once. Default: as many as there are cores.")
     ] = None,
@@ -38,9 +42,11 @@ def law(
 ) -> None:
     """Try on many seeds that no cheat pays, and that honest miners have nothing to fear.
 
-    Prints each statement with its figure and bound. Ends with code 1 if one does not hold. A whole
-    run takes more than 45 CPU minutes, on all cores.
+    Prints each statement with its figure and bound. Ends with code 1 if one does not hold. Stopped,
+    it goes on where it was; a run is done again once its rules, code or measured answers changed.
     """
+    from subnet.cli.calibrate import progress_bars
+    from subnet.cli.law_runs import all_runs, jobs_of
     from subnet.config import load_settings
     from subnet.sim.law import judged
     from subnet.sim.trials import quick as short
@@ -48,13 +54,14 @@ def law(
 
     trials = short() if quick else whole()
     settings = load_settings(config)
-    settings_json = settings.model_dump_json()
     console = Console(stderr=as_json)
-    jobs = [(trial, seed, settings_json) for trial in trials for seed in range(seeds)]
-    outcomes = list(_done(jobs, processes or os.cpu_count() or 1, console))
-    statements = judged(outcomes)
+    jobs = jobs_of(trials, seeds, settings)
+    with progress_bars(console) as watch:
+        advance = watch("requests", sum(job.trial.requests for job in jobs))
+        runs = all_runs(jobs, keep, settings, processes or os.cpu_count() or 1, advance)
+    statements = judged([run.outcome for run in runs])
     if output is not None:
-        _write(output, statements, trials, outcomes, settings.rules.digest())
+        _write(output, statements, trials, runs, settings.rules.digest())
         console.print(f"wrote {output / NAME}.json, .md")
     if as_json:
         print(json.dumps([_row(one) for one in statements]))
@@ -62,29 +69,6 @@ def law(
         console.print(_grid(statements))
     if not all(one.is_held for one in statements):
         raise typer.Exit(EXIT_FAULT)
-
-
-def _done(
-    jobs: "Sequence[tuple[Trial, int, str]]", processes: int, console: Console
-) -> "Iterator[Outcome]":
-    """Run all, some at once; in order, whichever ends first."""
-    from subnet.cli.calibrate import progress_bars
-
-    with progress_bars(console) as watch, ProcessPoolExecutor(processes) as pool:
-        advance = watch("runs", len(jobs))
-        for outcome in pool.map(_try, jobs):
-            advance(1)
-            yield outcome
-
-
-def _try(job: "tuple[Trial, int, str]") -> "Outcome":
-    """One run, in a process of its own."""
-    from subnet.config import Settings
-    from subnet.sim.trials import tried
-
-    trial, seed, settings = job
-    lab = read_laboratory(flags.PROFILES, flags.CALIBRATION, flags.PRICES)
-    return tried(trial, seed, lab, Settings.model_validate_json(settings))
 
 
 def _row(one: "Statement") -> dict[str, object]:
@@ -114,10 +98,14 @@ def _write(
     folder: Path,
     statements: "Sequence[Statement]",
     trials: "Sequence[Trial]",
-    outcomes: "Sequence[Outcome]",
+    runs: "Sequence[KeptRun]",
     rules_digest: str,
 ) -> None:
-    """The figures, and the digests by which anyone checks that the runs were the same."""
+    """The figures, what they rest on, and the digests by which anyone checks that the runs were the
+    same."""
+    from subnet.cli.law_runs import code_digest, cpu_seconds_of
+    from subnet.sim.spread import spreads
+
     seeds = statements[-1].seeds
     scale = {
         one.name: {
@@ -130,13 +118,16 @@ def _write(
         for one in trials
     }
     digests: dict[str, list[str]] = {}
-    for outcome in outcomes:
-        digests.setdefault(outcome.trial, []).append(outcome.result.digest)
+    for run in runs:
+        digests.setdefault(run.trial, []).append(run.result.digest)
     found = {
         "seeds": seeds,
         "rules_digest": rules_digest,
+        "code_digest": code_digest(),
+        "cpu_seconds": cpu_seconds_of(runs),
         "trials": scale,
         "statements": [_row(one) for one in statements],
+        "strategies": [one.model_dump() for one in spreads([run.outcome for run in runs])],
         "digests": digests,
     }
     (folder / f"{NAME}.json").write_text(json.dumps(found, indent=1) + "\n")

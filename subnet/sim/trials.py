@@ -52,6 +52,11 @@ class Trial:
     tempo_blocks: int = 360
     bursts_per_day: int = 8
 
+    @property
+    def requests(self) -> int:
+        """That the load asks for, joint bursts aside: how long a run takes goes by it."""
+        return round(self.hours * self.miners * self.load)
+
     def options(self, seed: int) -> SimOptions:
         """With one seed."""
         return SimOptions(

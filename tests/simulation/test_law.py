@@ -5,6 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from subnet.cli import law_runs
 from subnet.cli.exits import EXIT_FAULT
 from subnet.cli.main import app
 from subnet.sim.adversaries import ADVERSARIES, SharedEngine, SlowButAdequate
@@ -97,9 +98,16 @@ def test_without_the_verifier_the_law_fails_and_says_where(tmp_path, monkeypatch
     blind = blind.replace("integrity_check = true", "integrity_check = false")
     (tmp_path / "blind.toml").write_text(blind)
     arguments = ["law", "--quick", "--seeds", "2", "--config", str(tmp_path / "blind.toml")]
-    found = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path), "--json"])
+    arguments += ["--keep", str(tmp_path / "kept"), "--json"]
+    found = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path)])
     assert found.exit_code == EXIT_FAULT
     rows = {row["name"]: row for row in json.loads(found.stdout)}
     assert not rows["weaker model: income per cost over honest"]["held"]
-    assert json.loads((tmp_path / "law.json").read_text())["seeds"] == 2
+    written = json.loads((tmp_path / "law.json").read_text())
+    assert written["seeds"] == 2
+    assert {row["strategy"] for row in written["strategies"]} >= {"honest", "weaker model"}
+    assert all(len(row["by_seed"]) == 2 for row in written["strategies"])
     assert "| **no** |" in (tmp_path / "law.md").read_text()
+    monkeypatch.setattr(law_runs, "_run", None)
+    again = CliRunner().invoke(app, arguments)
+    assert again.stdout == found.stdout, "all of it was kept"
