@@ -82,7 +82,7 @@ def whole() -> tuple[Trial, ...]:
     return (
         Trial(DAY_TRIAL, 24.0, 44, 3, 24.0, (*DAY, SlowButAdequate)),
         Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=12),
-        Trial(MONTH_TRIAL, 720.0, 10, 1, 4.0, SLOW, bursts_per_day=2),
+        Trial(MONTH_TRIAL, 720.0, 32, 1, 4.0, SLOW, bursts_per_day=2),
         _few(SLOW_PEER_TRIAL, (SlowPeer,)),
         _few(GOOD_PEER_TRIAL, (GoodPeer,)),
         *(
