@@ -281,8 +281,8 @@ class WatchesItself(Strategy):
     name = "watches itself"
     summary = "the weaker model while its own copy of the detector is low"
     behaviour = WEAK
-    calm_below = 2.0
-    """Natural logarithm of the evidence; what pays most, by trying."""
+    calm_below = 3.5
+    """Natural logarithm of the evidence: what paid most of 3.5 to 9."""
 
     def __init__(self) -> None:
         self._states: dict[tuple[str, str], EvidenceState] = {}
@@ -313,15 +313,17 @@ class WatchesItself(Strategy):
 class WatchesRounding(WatchesItself):
     """The same with weights that are only rounded: each answer accuses little."""
 
-    name, behaviour = "watches its rounding", "fp8 weights"
+    name, behaviour, calm_below = "watches its rounding", "fp8 weights", 4.5
     summary = "weights in fp8 while its own copy of the detector is low"
+    is_visible = False
 
 
 class WatchesDrafts(WatchesItself):
     """The same with a draft model's tokens."""
 
-    name, behaviour = "watches its drafts", "loose speculation .3"
+    name, behaviour, calm_below = "watches its drafts", "loose speculation .3", 4.0
     summary = "loose speculation while its own copy of the detector is low"
+    is_visible = False
 
 
 class Hopper(Strategy):
