@@ -1,13 +1,19 @@
 """`assay lab profiles`: the measured answers that the simulator draws from."""
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from subnet.cli.exits import UsageError
+
+if TYPE_CHECKING:
+    from subnet.lab.detection import Power
 
 ROOT = Path(__file__).parents[2]
 NAME = "attack-profiles.json"
@@ -34,8 +40,8 @@ def profiles(
     """Measure what honest and dishonest answers look like: margins, gaps, lengths, grades.
 
     The simulator's miners draw from this file (`assay simulate`), so that no oracle tells it who
-    cheats. Run it again when the release, its calibration or the benchmark changes. Takes about ten
-    minutes.
+    cheats. Prints how soon the real detector does. Run it again when the release, its calibration
+    or the benchmark changes. Takes about ten minutes.
     """
     from subnet.cli.calibrate import progress_bars
     from subnet.config import load_settings
@@ -48,11 +54,13 @@ def profiles(
         table = CalibrationTable.model_validate_json((release / "calibration.json").read_text())
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error
-    draws = load_settings(config).draws
+    settings = load_settings(config)
+    draws = settings.draws
     set_engine_environment({})
     from subnet.edge.tokenizer import HubTokenizer
+    from subnet.lab.drawn import most_drawn
     from subnet.lab.play import chosen_attacks
-    from subnet.lab.profiles import measured_profiles
+    from subnet.lab.profiles import drawn_power, measured_profiles
 
     try:
         chosen = chosen_attacks(attack or [])
@@ -75,7 +83,28 @@ def profiles(
         )
     where = output or release / NAME
     found.write(where)
-    summary = {name: len(pool) for name, pool in found.pools.items()}
+    suited = table.for_draws(draws.families, draws.tier)
+    caught = drawn_power(found, suited, most_drawn(draws).top_k, settings.evidence, seed)
+    summary = {
+        name: {"answers": len(pool), **dataclasses.asdict(caught[name])}
+        for name, pool in found.pools.items()
+    }
     if as_json:
-        print(json.dumps({"release": found.release_digest, "seed": seed, "answers": summary}))
-    console.print(f"wrote {where}: {sum(summary.values())} answers of {len(summary)} behaviours")
+        head = {"release": found.release_digest, "seed": seed}
+        print(json.dumps({**head, "behaviours": summary}))
+    else:
+        console.print(_grid(caught))
+    total = sum(len(pool) for pool in found.pools.values())
+    console.print(f"wrote {where}: {total} answers of {len(found.pools)} behaviours")
+
+
+def _grid(caught: "Mapping[str, Power]") -> Table:
+    grid = Table(title="answers until the alarm, of what validators draw themselves")
+    grid.add_column("behaviour")
+    for title in ("caught", "median", "p95", "channel"):
+        grid.add_column(title, justify="right")
+    for name, one in caught.items():
+        figures = (one.median_responses, one.p95_responses, one.channel)
+        cells = ("-" if figure is None else str(figure) for figure in figures)
+        grid.add_row(name, f"{one.detected:.0%}", *cells)
+    return grid

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from protocol.release import Release
 from subnet.core.benchmark import Task, grade
 from subnet.core.bundle import canonical_digest
@@ -16,8 +18,10 @@ from subnet.core.draws import (
     period_secret,
 )
 from subnet.core.verification.calibration import CalibrationTable
+from subnet.core.verification.evidence import EvidenceParams
 from subnet.edge.release_files import ReleaseFiles
 from subnet.lab.adversary import Adversary, Diluted, Lab, Question, Short
+from subnet.lab.detection import Judged, Pool, Power, power
 from subnet.lab.drawn import drawn_questions
 from subnet.lab.play import Jury, Scored, exact_fault, pool_of
 from subnet.lab.transcripts import Watch, honest_claims, make_referee, scored
@@ -26,6 +30,7 @@ from subnet.sim.profiles import HONEST, MeasuredAnswer, Profiles
 
 BATCH_SHARES: Final = {1: 0.01, 7: 0.1, 64: 0.89}
 MARGIN_DIGITS, GAP_DIGITS = 4, 7
+RUNS, RESPONSES_MAX = 200, 4000
 
 
 def measured_profiles(
@@ -113,3 +118,20 @@ def _row(answer: Scored, task: Task, tokenizer: Tokenizer) -> MeasuredAnswer:
         ),
         grade=None if quality is None else round(quality, 4),
     )
+
+
+def drawn_power(
+    found: Profiles, table: CalibrationTable, top_k: int, params: EvidenceParams, seed: int
+) -> dict[str, Power]:
+    """How soon each behaviour is caught by what a validator itself asks, and how often the honest
+    are: RUNS runs of up to RESPONSES_MAX answers, drawn from each pool."""
+    powers = {}
+    for place, (name, answers) in enumerate(found.pools.items()):
+        judged = [
+            Judged(one.tokens, one.readings(table, top_k), None if name == HONEST else one.fault)
+            for one in answers
+        ]
+        dice = np.random.default_rng([seed, place])
+        picks = dice.integers(0, len(judged), (RUNS, RESPONSES_MAX))
+        powers[name] = power(Pool(judged, params).detections(picks))
+    return powers
