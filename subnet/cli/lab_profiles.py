@@ -13,7 +13,9 @@ from rich.table import Table
 from subnet.cli.exits import UsageError
 
 if TYPE_CHECKING:
+    from subnet.core.verification.calibration import CalibrationTable
     from subnet.lab.detection import Power
+    from subnet.sim.profiles import Profiles
 
 ROOT = Path(__file__).parents[2]
 NAME = "attack-profiles.json"
@@ -45,15 +47,11 @@ def profiles(
     """
     from subnet.cli.calibrate import progress_bars
     from subnet.config import load_settings
-    from subnet.core.verification.calibration import CalibrationTable
     from subnet.edge.release_files import load_release_files
     from subnet.edge.vllm_runtime import set_engine_environment
 
     files = load_release_files(str(release))
-    try:
-        table = CalibrationTable.model_validate_json((release / "calibration.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(str(error)) from error
+    table = _table(release)
     settings = load_settings(config)
     draws = settings.draws
     set_engine_environment({})
@@ -83,19 +81,35 @@ def profiles(
         )
     where = output or release / NAME
     found.write(where)
-    suited = table.for_draws(draws.families, draws.tier)
-    caught = drawn_power(found, suited, most_drawn(draws).top_k, settings.evidence, seed)
-    summary = {
+    caught = drawn_power(
+        found,
+        table.for_draws(draws.families, draws.tier),
+        most_drawn(draws).top_k,
+        settings.evidence,
+        seed,
+    )
+    if as_json:
+        print(json.dumps(_summary(found, caught)))
+    else:
+        console.print(_grid(caught))
+    console.print(f"wrote {where}")
+
+
+def _table(release: Path) -> "CalibrationTable":
+    from subnet.core.verification.calibration import CalibrationTable
+
+    try:
+        return CalibrationTable.model_validate_json((release / "calibration.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _summary(found: "Profiles", caught: "Mapping[str, Power]") -> dict[str, object]:
+    behaviours = {
         name: {"answers": len(pool), **dataclasses.asdict(caught[name])}
         for name, pool in found.pools.items()
     }
-    if as_json:
-        head = {"release": found.release_digest, "seed": seed}
-        print(json.dumps({**head, "behaviours": summary}))
-    else:
-        console.print(_grid(caught))
-    total = sum(len(pool) for pool in found.pools.values())
-    console.print(f"wrote {where}: {total} answers of {len(found.pools)} behaviours")
+    return {"release": found.release_digest, "seed": found.seed, "behaviours": behaviours}
 
 
 def _grid(caught: "Mapping[str, Power]") -> Table:
