@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from subnet.cli.exits import UsageError
 
 if TYPE_CHECKING:
     from subnet.core.verification.calibration import CalibrationTable
+    from subnet.lab.adversary import Adversary
     from subnet.lab.detection import Power
     from subnet.sim.profiles import Profiles
 
@@ -57,14 +58,9 @@ def profiles(
     set_engine_environment({})
     from subnet.edge.tokenizer import HubTokenizer
     from subnet.lab.drawn import most_drawn
-    from subnet.lab.play import chosen_attacks
     from subnet.lab.profiles import drawn_power, measured_profiles
 
-    try:
-        chosen = chosen_attacks(attack or [])
-    except KeyError as error:
-        known = ", ".join(one.name for one in chosen_attacks([]))
-        raise UsageError(f"--attack {error.args[0]}: known are {known}") from error
+    chosen = _chosen(attack or [])
     console = Console(stderr=as_json)
     with progress_bars(console) as watch:
         found = measured_profiles(
@@ -93,6 +89,16 @@ def profiles(
     else:
         console.print(_grid(caught))
     console.print(f"wrote {where}")
+
+
+def _chosen(names: "Sequence[str]") -> "list[Adversary]":
+    from subnet.lab.play import chosen_attacks
+
+    try:
+        return chosen_attacks(names)
+    except KeyError as error:
+        known = ", ".join(one.name for one in chosen_attacks([]))
+        raise UsageError(f"--attack {error.args[0]}: known are {known}") from error
 
 
 def _table(release: Path) -> "CalibrationTable":
