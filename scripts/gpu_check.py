@@ -43,7 +43,8 @@ from subnet.edge.release_files import load_release_files
 from subnet.edge.tokenizer import HubTokenizer
 from subnet.edge.torch_referee import TorchReferee
 from subnet.lab.bare_forward import BareForward, seconds
-from subnet.lab.calibration import BATCH_SHARES, Answer, checked
+from subnet.lab.calibration import BATCH_SHARES
+from subnet.lab.fit import Answer, checked
 from subnet.lab.sampler import Job, generate, load_model
 from subnet.lab.traffic import planned_requests
 from subnet.lab.transcripts import ENGINES, claim_to, served

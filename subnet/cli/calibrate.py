@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from subnet.cli.exits import EXIT_FAULT
+from subnet.cli.exits import EXIT_FAULT, UsageError
 from subnet.core.verification.admission import refused
 
 if TYPE_CHECKING:
@@ -43,6 +43,12 @@ def calibrate(
         typer.Option(min=1000, help="More prompts, sharper bounds: 30,000 take about 15 minutes."),
     ] = 30_000,
     seed: Annotated[int, typer.Option(help="Same release, prompts and seed: same questions.")] = 1,
+    config: Annotated[
+        Path | None, typer.Option(help="Whose [draws] get sharper bounds. Default: subnet.toml.")
+    ] = None,
+    draws_only: Annotated[
+        bool, typer.Option(help="Keep the table, measure anew only what validators draw.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Measure a release's calibration: honest answers by vLLM, scored by the referee.
@@ -51,18 +57,27 @@ def calibrate(
     outside it they accuse nobody. A quarter of the questions are ones that a search found to be
     hardest on honest numerics: what users ask is judged by bounds that hold for them. Run it for
     every new release, engine version and kind of machine, and start log-only
-    (`integrity_check = false` in subnet.toml) until it has been tried.
+    (`integrity_check = false` in subnet.toml) until it has been tried. What validators draw most
+    has sharper bounds of its own: after a change of families or tier in [draws], --draws-only
+    measures these anew in five minutes.
 
     Nothing is written, and the command ends with code 1, if held-out honest answers raised an
     alarm, or if the shipped attacks are caught too late (the bars: subnet/core/verification/
     power.py): more prompts sharpen the bounds.
     """
+    from subnet.config import load_settings
     from subnet.lab.calibration import calibrate as run
+    from subnet.lab.calibration import with_drawn
 
     console = Console(stderr=as_json)
     weak = weaker_model or release.with_name(f"{release.name}-weak")
+    draws = load_settings(config).draws
+    known = _known_table(release) if draws_only else None
     with progress_bars(console) as watch:
-        table = run(release, weak, prompts, seed, watch)
+        if known is None:
+            table = run(release, weak, draws, prompts, seed, watch)
+        else:
+            table = with_drawn(release, known, draws, seed, watch)
     if not as_json:
         _show(table, console)
     refusals = refused(table)
@@ -77,6 +92,16 @@ def calibrate(
     if as_json:
         print(text, end="")
     console.print(f"wrote {where}")
+
+
+def _known_table(release: Path) -> "CalibrationTable":
+    """The one beside the weights. Raises UsageError."""
+    from subnet.core.verification.calibration import CalibrationTable
+
+    try:
+        return CalibrationTable.model_validate_json((release / "calibration.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--draws-only keeps a table, and there is none: {error}") from error
 
 
 @contextmanager
@@ -144,6 +169,9 @@ def _show(table: "CalibrationTable", console: Console) -> None:
         )
     console.print(grid)
     console.print("benchmarks, held out:", table.held_out)
+    drawn = table.drawn
+    if drawn is not None:
+        console.print(f"what validators draw, tier {drawn.tier}, held out:", drawn.held_out)
     users = table.users
     if users is not None:
         console.print(

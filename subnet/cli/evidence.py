@@ -182,7 +182,11 @@ def reverify_command(
     overrides = {"validator.referee_device": device, "validator.referee_threads": threads}
     settings = load_settings(config, overrides)
     referee = _referee(file.bundle, model, settings)
-    expected = ExpectedRules(settings.evidence, _calibration_digest(model), referee.environment)
+    expected = ExpectedRules(
+        settings.evidence,
+        _calibration_digest(model, file.bundle.rules.table),
+        referee.environment,
+    )
     from subnet.edge.btauth import verify_signature
 
     outcome = reverify(file.bundle, verify_signature, scorer(referee, console), expected)
@@ -232,15 +236,19 @@ def scorer(referee: Referee, console: Console) -> Scorer:
     return score
 
 
-def _calibration_digest(model: Path) -> str | None:
-    """Of the table beside the weights, if there is one. Raises UsageError."""
+def _calibration_digest(model: Path, used: CalibrationTable) -> str | None:
+    """Of the table beside the weights, if there is one. Raises UsageError.
+
+    A validator that draws other questions `used` it without the bounds of those that were drawn.
+    """
     path = model / "calibration.json"
     if not path.is_file():
         return None
     try:
-        return canonical_digest(CalibrationTable.model_validate_json(path.read_bytes()))
+        table = CalibrationTable.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise UsageError(f"{path} is no calibration: {error.errors()[0]['msg']}") from error
+    return canonical_digest(table.without_drawn() if used.drawn is None else table)
 
 
 def _referee(bundle: EvidenceBundle, model: Path, settings: Settings) -> Referee:

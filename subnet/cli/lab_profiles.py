@@ -1,13 +1,22 @@
 """`assay lab profiles`: the measured answers that the simulator draws from."""
 
+import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from subnet.cli.exits import UsageError
+
+if TYPE_CHECKING:
+    from subnet.core.verification.calibration import CalibrationTable
+    from subnet.lab.adversary import Adversary
+    from subnet.lab.detection import Power
+    from subnet.sim.profiles import Profiles
 
 ROOT = Path(__file__).parents[2]
 NAME = "attack-profiles.json"
@@ -34,31 +43,24 @@ def profiles(
     """Measure what honest and dishonest answers look like: margins, gaps, lengths, grades.
 
     The simulator's miners draw from this file (`assay simulate`), so that no oracle tells it who
-    cheats. Run it again when the release, its calibration or the benchmark changes. Takes about ten
-    minutes.
+    cheats. Prints how soon the real detector does. Run it again when the release, its calibration
+    or the benchmark changes. Takes about ten minutes.
     """
     from subnet.cli.calibrate import progress_bars
     from subnet.config import load_settings
-    from subnet.core.verification.calibration import CalibrationTable
     from subnet.edge.release_files import load_release_files
     from subnet.edge.vllm_runtime import set_engine_environment
 
     files = load_release_files(str(release))
-    try:
-        table = CalibrationTable.model_validate_json((release / "calibration.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(str(error)) from error
-    draws = load_settings(config).draws
+    table = _table(release)
+    settings = load_settings(config)
+    draws = settings.draws
     set_engine_environment({})
     from subnet.edge.tokenizer import HubTokenizer
-    from subnet.lab.play import chosen_attacks
-    from subnet.lab.profiles import measured_profiles
+    from subnet.lab.drawn import most_drawn
+    from subnet.lab.profiles import drawn_power, measured_profiles
 
-    try:
-        chosen = chosen_attacks(attack or [])
-    except KeyError as error:
-        known = ", ".join(one.name for one in chosen_attacks([]))
-        raise UsageError(f"--attack {error.args[0]}: known are {known}") from error
+    chosen = _chosen(attack or [])
     console = Console(stderr=as_json)
     with progress_bars(console) as watch:
         found = measured_profiles(
@@ -75,7 +77,54 @@ def profiles(
         )
     where = output or release / NAME
     found.write(where)
-    summary = {name: len(pool) for name, pool in found.pools.items()}
+    caught = drawn_power(
+        found,
+        table.for_draws(draws.families, draws.tier),
+        most_drawn(draws).top_k,
+        settings.evidence,
+        seed,
+    )
     if as_json:
-        print(json.dumps({"release": found.release_digest, "seed": seed, "answers": summary}))
-    console.print(f"wrote {where}: {sum(summary.values())} answers of {len(summary)} behaviours")
+        print(json.dumps(_summary(found, caught)))
+    else:
+        console.print(_grid(caught))
+    console.print(f"wrote {where}")
+
+
+def _chosen(names: "Sequence[str]") -> "list[Adversary]":
+    from subnet.lab.play import chosen_attacks
+
+    try:
+        return chosen_attacks(names)
+    except KeyError as error:
+        known = ", ".join(one.name for one in chosen_attacks([]))
+        raise UsageError(f"--attack {error.args[0]}: known are {known}") from error
+
+
+def _table(release: Path) -> "CalibrationTable":
+    from subnet.core.verification.calibration import CalibrationTable
+
+    try:
+        return CalibrationTable.model_validate_json((release / "calibration.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _summary(found: "Profiles", caught: "Mapping[str, Power]") -> dict[str, object]:
+    behaviours = {
+        name: {"answers": len(pool), **dataclasses.asdict(caught[name])}
+        for name, pool in found.pools.items()
+    }
+    return {"release": found.release_digest, "seed": found.seed, "behaviours": behaviours}
+
+
+def _grid(caught: "Mapping[str, Power]") -> Table:
+    grid = Table(title="answers until the alarm, of what validators draw themselves")
+    grid.add_column("behaviour")
+    for title in ("caught", "median", "p95", "channel"):
+        grid.add_column(title, justify="right")
+    for name, one in caught.items():
+        figures = (one.median_responses, one.p95_responses, one.channel)
+        cells = ("-" if figure is None else str(figure) for figure in figures)
+        grid.add_row(name, f"{one.detected:.0%}", *cells)
+    return grid

@@ -150,7 +150,14 @@ def load_calibration(settings: Settings, files: ReleaseFiles) -> CalibrationTabl
                 f"draws.sampling: temperature_milli {choice.temperature_milli} with top_p_milli "
                 f"{choice.top_p_milli} lies outside {path}, so its answers could not be judged"
             )
-    return table
+    suited = table.for_draws(settings.draws.families, settings.draws.tier)
+    if suited.drawn is None:
+        _log.warning(
+            "%s has no bounds of its own for these [draws]: rounded weights show ten times later; "
+            "run assay calibrate --draws-only",
+            path,
+        )
+    return suited
 
 
 def assert_judgeable(

@@ -74,6 +74,8 @@ def readings(
     unlikely that honest gaps double (12 false alarms in 111,758 such tokens), and margins do not.
     """
     of_users = traffic is Traffic.ORGANIC
+    if not of_users:
+        table = table.for_benchmark(claim.temperature_milli, claim.top_p_milli, claim.top_k)
     bounds = table.bounds(
         claim.temperature_milli,
         claim.top_p_milli,

@@ -249,11 +249,14 @@ def _reading_problem(bundle: EvidenceBundle, answer: AnswerEvidence) -> str | No
 def _quiet_readings(bundle: EvidenceBundle, answer: AnswerEvidence) -> Readings:
     """What every channel saw in a withheld answer, if nothing in it accuses."""
     table, response = bundle.rules.table, answer.response
-    temperature, tokens = answer.sampling.temperature_milli, response.output_tokens
+    sampling, tokens = answer.sampling, response.output_tokens
+    temperature = sampling.temperature_milli
     of_users = bundle.traffic is Traffic.ORGANIC
+    if not of_users:
+        table = table.for_benchmark(temperature, sampling.top_p_milli, sampling.top_k)
     bounds = table.bounds(
         temperature,
-        answer.sampling.top_p_milli,
+        sampling.top_p_milli,
         response.prompt_tokens + tokens,
         of_users=of_users,
     )

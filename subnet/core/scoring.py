@@ -78,7 +78,7 @@ class Score(BaseModel):
     hold_ppm: int
     """0 while an alarm waits for its second opinion, else 1 000 000."""
     integrity_ppm: int
-    """Falls from a warning to an alarm, linearly in the logarithm of the evidence."""
+    """Falls from a doubt to an alarm, linearly in the logarithm of the evidence."""
     probation_ppm: int
     coverage_ppm: int
     """Share of recent audits that the calibration could judge: the rest is not paid for."""
@@ -196,9 +196,13 @@ def score_miner(
 
 
 def integrity_factor(log_evidence: float, evidence: EvidenceParams) -> float:
-    """1 up to the warning, 0 from the alarm on, linear in the logarithm between."""
-    warned, alarmed = math.log(evidence.warn_at), math.log(evidence.alarm_at)
-    return 1.0 - min(max((log_evidence - warned) / (alarmed - warned), 0.0), 1.0)
+    """1 up to the doubt, 0 from the alarm on, linear in the logarithm between.
+
+    The doubt lies just above honest evidence: whoever cheats only while its own copy of the
+    detector is calm has to stay there, where there is little room.
+    """
+    doubted, alarmed = math.log(evidence.doubt_at), math.log(evidence.alarm_at)
+    return 1.0 - min(max((log_evidence - doubted) / (alarmed - doubted), 0.0), 1.0)
 
 
 def gap_us_max(token_times_us: Sequence[int], bars: LatencyBars) -> int:

@@ -116,8 +116,9 @@ def run_bench(
 ) -> Outcome:
     """Play honest miners and every attack. `prompts` replace the benchmark's if there are any.
 
-    Raises EngineError.
+    All are judged by the bounds that hold for any prompt. Raises EngineError.
     """
+    table = table.without_drawn()
     release = files.release
     referee = make_referee(files, table.slack_logits)
     asked = requests_of(release, tokenizer, sizes.honest, seed, prompts)

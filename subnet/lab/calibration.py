@@ -7,53 +7,41 @@ and tried against it, and so is every shipped attack.
 
 import hashlib
 import importlib.metadata
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from protocol.inference import Environment
 from protocol.release import Release
 from subnet.config import ConfigError
 from subnet.core.audit import Traffic, readings
-from subnet.core.verification.bounds import CalibrationParams, bucket_counts
+from subnet.core.draws import DrawParams
+from subnet.core.verification.bounds import CalibrationParams
 from subnet.core.verification.calibration import (
-    Band,
     CalibrationTable,
-    HeldOut,
     Provenance,
     UserBounds,
-    fitted_band,
     numeric_noise,
     scaled_edges,
     users_bands,
 )
-from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.claim import Claim
 from subnet.core.verification.environments import EnvironmentPair
-from subnet.core.verification.evidence import (
-    Bet,
-    EvidenceParams,
-    alarm,
-    fresh_state,
-    log_evidence,
-    log_factor,
-    update,
-)
+from subnet.core.verification.evidence import EvidenceParams
 from subnet.core.verification.gaps import fitted_gap_table
-from subnet.edge.release_files import ReleaseFiles, load_release_files
+from subnet.edge.release_files import load_release_files
 from subnet.edge.vllm_runtime import set_engine_environment
 from subnet.lab.detection import Judged, Pool
+from subnet.lab.fit import Answer, checked, counts_per_band, fit, gaps_of
 from subnet.lab.traffic import (
     LONG_ANSWER_TOKENS,
     is_held_out,
     planned_requests,
     with_hostile,
 )
-from subnet.lab.transcripts import ENGINES, Watch, make_referee, scored, served
+from subnet.lab.transcripts import ENGINES, Watch, honest_claims, make_referee, scored
 from subnet.ports import EngineRequest
 
 BATCH_SHARES: Final = {1: 0.02, 7: 0.14, 64: 0.84}
@@ -63,80 +51,6 @@ REPEATS: Final = 1000
 REPEATED_ANSWERS_MIN: Final = 15
 ORDINARY_SEEDS: Final = 200
 """Ordinary prompts that the search for hostile ones starts from."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One served request with the margins that the referee found."""
-
-    claim: Claim
-    score: ClaimScore
-    is_held_out: bool
-    is_hostile: bool = False
-    """Whether a search found the prompt: only users could ask it."""
-
-    @property
-    def band(self) -> tuple[int, int]:
-        """(temperature, top-p) in thousandths; greedy answers share one band."""
-        temperature_milli = self.claim.temperature_milli
-        return temperature_milli, self.claim.top_p_milli if temperature_milli else 1000
-
-
-def counts_per_band(
-    answers: Sequence[Answer], edges: Sequence[float]
-) -> dict[tuple[int, int], tuple[int, ...]]:
-    """Tokens per bucket of each band."""
-    margins: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for answer in answers:
-        margins[answer.band] += answer.score.margins
-    return {band: bucket_counts(found, edges) for band, found in sorted(margins.items())}
-
-
-def fit(
-    answers: Sequence[Answer], edges: Sequence[float], params: CalibrationParams
-) -> tuple[Band, ...]:
-    """Bounds of every band, from the part that is not held out."""
-    counts = counts_per_band([answer for answer in answers if not answer.is_held_out], edges)
-    return tuple(fitted_band(*band, found, len(counts), params) for band, found in counts.items())
-
-
-def _gaps(answers: Iterable[Answer]) -> Iterator[tuple[int, Sequence[float]]]:
-    """(temperature in thousandths, gaps) of each answer that `readings` reads by its gaps."""
-    free = (one for one in answers if one.claim.structure is None)
-    return ((one.claim.temperature_milli, one.score.logprob_gaps) for one in free)
-
-
-def checked(answers: Sequence[Answer], table: CalibrationTable, traffic: Traffic) -> HeldOut:
-    """The bounds of one kind of traffic tried on held-out answers, all of them in one detector."""
-    of_users = traffic is Traffic.ORGANIC
-    above = 0
-    for band, counts in counts_per_band(answers, table.edges_logits).items():
-        p0 = table.bounds(*band, 0, of_users=of_users)
-        assert p0 is not None, "the table covers what it was fitted on"
-        above += sum(count > bound * sum(counts) for count, bound in zip(counts, p0, strict=True))
-    params = EvidenceParams()
-    state, peak, alarms = fresh_state(params), -math.inf, 0
-    factors: dict[Bet, list[float]] = defaultdict(list)
-    for answer in answers:
-        found = readings(answer.claim, answer.score, table, traffic)
-        assert found is not None, "likewise"
-        for channel, reading in found.items():
-            for bet in params.bets_of(channel):
-                factors[bet].append(math.exp(log_factor(bet, reading, params)))
-        state = update(state, found, params)
-        peak = max(peak, log_evidence(state))
-        if alarm(state, params):
-            alarms, state = alarms + 1, fresh_state(params)
-    return HeldOut(
-        responses=len(answers),
-        tokens=sum(len(answer.score.margins) for answer in answers),
-        max_margin_logits=max(max(answer.score.margins) for answer in answers),
-        buckets_above_p0=above,
-        gap_buckets_above_p0=0 if of_users else table.gaps.buckets_above(_gaps(answers)),
-        mean_factor_max=max(float(np.mean(found)) for found in factors.values()),
-        evidence_max=math.exp(min(peak, 700.0)),
-        alarms=alarms,
-    )
 
 
 def with_users(
@@ -200,7 +114,7 @@ def repeated(answers: Sequence[Answer], table: CalibrationTable) -> tuple[int, i
 
 def _gap_size(answers: Sequence[Answer]) -> float:
     """Root mean square of the gaps, in nats."""
-    return float(np.sqrt(np.mean(np.concatenate([gaps for _, gaps in _gaps(answers)]) ** 2)))
+    return float(np.sqrt(np.mean(np.concatenate([gaps for _, gaps in gaps_of(answers)]) ** 2)))
 
 
 def _loud_rate(answers: Sequence[Answer], table: CalibrationTable) -> float:
@@ -210,12 +124,13 @@ def _loud_rate(answers: Sequence[Answer], table: CalibrationTable) -> float:
 
 
 def calibrate(
-    release_dir: Path, weak_dir: Path, prompts: int, seed: int, watch: Watch
+    release_dir: Path, weak_dir: Path, draws: DrawParams, prompts: int, seed: int, watch: Watch
 ) -> CalibrationTable:
     """One whole run. Raises ConfigError and EngineError."""
     files = load_release_files(str(release_dir))
     set_engine_environment(ENGINES["eager"])
     from subnet.edge.tokenizer import HubTokenizer
+    from subnet.lab.drawn import drawn_bounds
     from subnet.lab.hostile import hostile_prompts
     from subnet.lab.power import measured_power
 
@@ -229,7 +144,7 @@ def calibrate(
         watch,
     )
     requests, is_hostile = with_hostile(planned, hostile.for_temperature, seed)
-    environment, claims = _honest(files, requests, watch)
+    environment, claims = honest_claims(files, requests, BATCH_SHARES, watch)
     params = CalibrationParams()
     usual = [
         claim
@@ -261,7 +176,7 @@ def calibrate(
         params=params,
         pairs=(EnvironmentPair(miner=environment, referee=referee.environment),),
         bands=fit(ordinary, edges, params),
-        gaps=fitted_gap_table(_gaps(one for one in ordinary if not one.is_held_out), params),
+        gaps=fitted_gap_table(gaps_of(one for one in ordinary if not one.is_held_out), params),
         held_out=None,
         users=None,
         power=None,
@@ -272,20 +187,26 @@ def calibrate(
     asked = [one for one, is_one in zip(requests, is_hostile, strict=True) if is_one]
     table = with_users(table, answers, _digest(asked))
     power = measured_power(files, weak_dir, tokenizer, table, referee, seed, watch)
-    return table.model_copy(update={"power": power})
+    table = table.model_copy(update={"power": power})
+    drawn = drawn_bounds(files, tokenizer, draws, table, referee, seed, watch)
+    return table.model_copy(update={"drawn": drawn})
 
 
-def _honest(
-    files: ReleaseFiles, requests: Sequence[EngineRequest], watch: Watch
-) -> tuple[Environment, list[Claim]]:
-    """Where and what the engines answered; each takes every n-th request."""
-    claims: dict[str, Claim] = {}
-    for place, (name, arguments) in enumerate(ENGINES.items()):
-        share = requests[place :: len(ENGINES)]
-        advance = watch(f"honest answers, {name}", len(share))
-        found = served(files, share, BATCH_SHARES, arguments, advance)
-        claims |= zip((request.request_id for request in share), found.claims, strict=True)
-    return found.environment, [claims[request.request_id] for request in requests]
+def with_drawn(
+    release_dir: Path, table: CalibrationTable, draws: DrawParams, seed: int, watch: Watch
+) -> CalibrationTable:
+    """The table with the bounds of these draws measured anew. Raises ConfigError, EngineError."""
+    files = load_release_files(str(release_dir))
+    if table.provenance.release_digest != files.release.digest():
+        raise ConfigError(f"the calibration in {release_dir} was measured for another release")
+    set_engine_environment(ENGINES["eager"])
+    from subnet.edge.tokenizer import HubTokenizer
+    from subnet.lab.drawn import drawn_bounds
+
+    referee = make_referee(files, table.slack_logits)
+    tokenizer = HubTokenizer(files.folder)
+    drawn = drawn_bounds(files, tokenizer, draws, table, referee, seed, watch)
+    return table.model_copy(update={"drawn": drawn})
 
 
 def _provenance(

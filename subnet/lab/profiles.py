@@ -8,28 +8,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from protocol.sampling import derive_seed
+import numpy as np
+
+from protocol.release import Release
 from subnet.core.benchmark import Task, grade
 from subnet.core.bundle import canonical_digest
 from subnet.core.draws import (
     DrawParams,
-    draw_sampling,
-    draw_task,
     period_secret,
-    request_id,
-    request_nonce,
 )
 from subnet.core.verification.calibration import CalibrationTable
-from subnet.core.verification.claim import Claim
+from subnet.core.verification.evidence import EvidenceParams
 from subnet.edge.release_files import ReleaseFiles
 from subnet.lab.adversary import Adversary, Diluted, Lab, Question, Short
-from subnet.lab.play import CALLER, MINER, Jury, Scored, exact_fault, pool_of
-from subnet.lab.transcripts import ENGINES, Watch, make_referee, scored, served
-from subnet.ports import EngineRequest, Referee, Tokenizer
+from subnet.lab.detection import Judged, Pool, Power, power
+from subnet.lab.drawn import drawn_questions
+from subnet.lab.play import Jury, Scored, exact_fault, pool_of
+from subnet.lab.transcripts import Watch, honest_claims, make_referee, scored
+from subnet.ports import Referee, Tokenizer
 from subnet.sim.profiles import HONEST, MeasuredAnswer, Profiles
 
 BATCH_SHARES: Final = {1: 0.01, 7: 0.1, 64: 0.89}
 MARGIN_DIGITS, GAP_DIGITS = 4, 7
+RUNS, RESPONSES_MAX = 200, 4000
 
 
 def measured_profiles(
@@ -51,11 +52,11 @@ def measured_profiles(
     """
     referee = make_referee(files, table.slack_logits)
     lab = Lab(files.release, files.folder, weak_folder)
-    tasks, questions = _drawn(lab, tokenizer, draws, honest, seed)
+    tasks, questions = _drawn(files.release, tokenizer, draws, honest, seed)
     pools = {HONEST: _rows(_honest(files, lab, questions, referee, watch), tasks, tokenizer)}
     whole = [one for one in attacks if not isinstance(one, Diluted | Short)]
     advance = watch("attacks", len(whole))
-    tasks, questions = _drawn(lab, tokenizer, draws, per_attack, seed + 1)
+    tasks, questions = _drawn(files.release, tokenizer, draws, per_attack, seed + 1)
     for adversary in whole:
         found = pool_of(adversary, lab, questions, Jury(referee, table))
         pools[adversary.name] = _rows(found, tasks, tokenizer)
@@ -70,29 +71,10 @@ def measured_profiles(
 
 
 def _drawn(
-    lab: Lab, tokenizer: Tokenizer, draws: DrawParams, count: int, seed: int
+    release: Release, tokenizer: Tokenizer, draws: DrawParams, count: int, seed: int
 ) -> tuple[list[Task], list[Question]]:
-    """What a validator whose secret is the seed asks."""
     secret = period_secret(seed.to_bytes(32, "little"), 1)
-    tasks = [draw_task(secret, counter, draws) for counter in range(count)]
-    questions = []
-    for counter, task in enumerate(tasks):
-        structure = task.structure if lab.grammars is not None else None
-        sampling = draw_sampling(secret, counter, draws, structure)
-        prompt, nonce = tokenizer.render(task.prompt), request_nonce(secret, counter)
-        name = request_id(secret, counter)
-        request = EngineRequest(
-            request_id=name,
-            prompt_token_ids=prompt,
-            temperature_milli=sampling.temperature_milli,
-            top_p_milli=sampling.top_p_milli,
-            top_k=sampling.top_k,
-            tokens_max=sampling.tokens_max,
-            seed=derive_seed(nonce, name, CALLER, MINER, prompt),
-            structure=sampling.structure,
-        )
-        questions.append(Question(request, nonce, CALLER, MINER))
-    return tasks, questions
+    return drawn_questions(release, tokenizer, draws, count, secret)
 
 
 def _honest(
@@ -104,13 +86,7 @@ def _honest(
 ) -> list[Scored]:
     """vLLM's answers, eager and compiled in turn, in order."""
     requests = [question.request for question in questions]
-    claims: dict[str, Claim] = {}
-    for place, (name, arguments) in enumerate(ENGINES.items()):
-        share = requests[place :: len(ENGINES)]
-        advance = watch(f"honest answers, {name}", len(share))
-        found = served(files, share, BATCH_SHARES, arguments, advance)
-        claims |= zip((request.request_id for request in share), found.claims, strict=True)
-    ordered = [claims[request.request_id] for request in requests]
+    _, ordered = honest_claims(files, requests, BATCH_SHARES, watch)
     scores = scored(referee, ordered, watch("honest margins", len(ordered)))
     return [
         Scored(claim, score, exact_fault(lab.release, claim, request, lab.grammars))
@@ -142,3 +118,20 @@ def _row(answer: Scored, task: Task, tokenizer: Tokenizer) -> MeasuredAnswer:
         ),
         grade=None if quality is None else round(quality, 4),
     )
+
+
+def drawn_power(
+    found: Profiles, table: CalibrationTable, top_k: int, params: EvidenceParams, seed: int
+) -> dict[str, Power]:
+    """How soon each behaviour is caught by what a validator itself asks, and how often the honest
+    are: RUNS runs of up to RESPONSES_MAX answers, drawn from each pool."""
+    powers = {}
+    for place, (name, answers) in enumerate(found.pools.items()):
+        judged = [
+            Judged(one.tokens, one.readings(table, top_k), None if name == HONEST else one.fault)
+            for one in answers
+        ]
+        dice = np.random.default_rng([seed, place])
+        picks = dice.integers(0, len(judged), (RUNS, RESPONSES_MAX))
+        powers[name] = power(Pool(judged, params).detections(picks))
+    return powers

@@ -119,6 +119,25 @@ def served(
     return Served(engine.environment, ordered, rates)
 
 
+def honest_claims(
+    files: ReleaseFiles,
+    requests: Sequence[EngineRequest],
+    batch_shares: Mapping[int, float],
+    watch: Watch,
+) -> tuple[Environment, list[Claim]]:
+    """Where and what the engines answered, in order; each takes every n-th request.
+
+    Raises EngineError.
+    """
+    claims: dict[str, Claim] = {}
+    for place, (name, arguments) in enumerate(ENGINES.items()):
+        share = requests[place :: len(ENGINES)]
+        advance = watch(f"honest answers, {name}", len(share))
+        found = served(files, share, batch_shares, arguments, advance)
+        claims |= zip((request.request_id for request in share), found.claims, strict=True)
+    return found.environment, [claims[request.request_id] for request in requests]
+
+
 def make_referee(files: ReleaseFiles, slack_logits: float) -> "TorchReferee":
     """A referee of the release on all cores: no engine runs while the lab scores."""
     from subnet.edge.grammar import release_grammars

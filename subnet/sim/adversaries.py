@@ -5,6 +5,7 @@ What their answers look like was measured on the attack bench; see `strategy` fo
 
 from typing import TYPE_CHECKING, Final
 
+from protocol.structure import Structure
 from subnet.core.audit import Traffic, readings
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.evidence import EvidenceState, fresh_state, log_evidence, update
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from subnet.sim.fleet import Operator
 
 WEAK: Final = "smaller model"
+ANY_STRUCTURE: Final = Structure(kind="json_schema", text="{}")
+"""Its answers are read by their margins alone, whatever it says."""
 
 
 class _Always(Strategy):
@@ -277,8 +280,9 @@ class WatchesItself(Strategy):
 
     name = "watches itself"
     summary = "the weaker model while its own copy of the detector is low"
-    calm_below = 2.0
-    """Natural logarithm of the evidence."""
+    behaviour = WEAK
+    calm_below = 3.5
+    """Natural logarithm of the evidence: what paid most of 3.5 to 9."""
 
     def __init__(self) -> None:
         self._states: dict[tuple[str, str], EvidenceState] = {}
@@ -287,7 +291,7 @@ class WatchesItself(Strategy):
         """One detector a hotkey and validator, as they have."""
         state = self._states.get((seen.hotkey, seen.validator))
         is_calm = state is None or log_evidence(state) < self.calm_below
-        return Move(WEAK) if is_calm else HONESTLY
+        return Move(self.behaviour) if is_calm else HONESTLY
 
     def answered(self, seen: Seen, move: Move, answer: MeasuredAnswer) -> None:
         """Score the own answer as a validator would."""
@@ -295,7 +299,8 @@ class WatchesItself(Strategy):
         state = self._states.get(key) or fresh_state(self.kit.evidence)
         tokens = (0,) * answer.tokens
         sampling = (seen.temperature_milli, seen.top_p_milli, 50, 0)
-        claim = Claim((0,), tokens, *sampling, None, answer.finish_reason)
+        shape = ANY_STRUCTURE if seen.is_structured else None
+        claim = Claim((0,), tokens, *sampling, None, answer.finish_reason, shape)
         loud = answer.margins_logits[: answer.tokens]
         score = ClaimScore(
             loud + (0.0,) * (answer.tokens - len(loud)), (answer.gap_nats,) * answer.tokens
@@ -303,6 +308,22 @@ class WatchesItself(Strategy):
         found = readings(claim, score, self.kit.table, Traffic.BENCHMARK)
         if found is not None:
             self._states[key] = update(state, found, self.kit.evidence)
+
+
+class WatchesRounding(WatchesItself):
+    """The same with weights that are only rounded: each answer accuses little."""
+
+    name, behaviour, calm_below = "watches its rounding", "fp8 weights", 4.5
+    summary = "weights in fp8 while its own copy of the detector is low"
+    is_visible = False
+
+
+class WatchesDrafts(WatchesItself):
+    """The same with a draft model's tokens."""
+
+    name, behaviour, calm_below = "watches its drafts", "loose speculation .3", 4.0
+    summary = "loose speculation while its own copy of the detector is low"
+    is_visible = False
 
 
 class Hopper(Strategy):
@@ -362,5 +383,7 @@ ADVERSARIES: Final[tuple[type[Strategy], ...]] = (
     SlowPeer,
     Colluders,
     WatchesItself,
+    WatchesRounding,
+    WatchesDrafts,
     Hopper,
 )

@@ -12,12 +12,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from protocol.structure import Structure
+from subnet.core.audit import Traffic, readings
+from subnet.core.verification.calibration import CalibrationTable
+from subnet.core.verification.claim import Claim, ClaimScore
+from subnet.core.verification.evidence import Readings
+
 HONEST: Final = "honest"
 FORMAT: Final = "assay/profiles/1"
 COLUMNS: Final = (
     *("family", "temperature_milli", "top_p_milli", "is_structured", "prompt_tokens", "tokens"),
     *("finish_reason", "fault", "gap_nats", "margins_logits", "grade"),
 )
+
+
+ANY_STRUCTURE: Final = Structure(kind="json_schema", text="{}")
+"""Structured answers are read by their margins alone, whatever the structure says."""
 
 
 class ProfilesError(Exception):
@@ -42,6 +52,18 @@ class MeasuredAnswer:
     margins_logits: tuple[float, ...]
     """Those above 0; all its other tokens fit perfectly."""
     grade: float | None
+
+    def readings(self, table: CalibrationTable, top_k: int) -> Readings | None:
+        """What the detector reads in it, as in the answer to a benchmark."""
+        ids = (0,) * self.tokens
+        sampling = (self.temperature_milli, self.top_p_milli, top_k, 0)
+        shape = ANY_STRUCTURE if self.is_structured else None
+        claim = Claim((0,), ids, *sampling, None, self.finish_reason, shape)
+        loud = self.margins_logits
+        score = ClaimScore(
+            loud + (0.0,) * (self.tokens - len(loud)), (self.gap_nats,) * self.tokens
+        )
+        return readings(claim, score, table, Traffic.BENCHMARK)
 
     def row(self) -> list[Any]:
         """The columns as JSON."""

@@ -7,7 +7,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from subnet.config import Settings
@@ -89,7 +89,8 @@ class Simulation:
     ) -> None:
         """`entrants` are one operator each; honest ones fill up to `options.miners` hotkeys, and
         honest validators up to `options.validators`."""
-        self.lab = lab
+        draws = settings.draws
+        self.lab = replace(lab, table=lab.table.for_draws(draws.families, draws.tier))
         self.options = options
         self.settings = paced(settings, options)
         self._validators = [

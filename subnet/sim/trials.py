@@ -13,7 +13,9 @@ from subnet.sim.adversaries import (
     SlowButAdequate,
     SlowPeer,
     Speculative,
+    WatchesDrafts,
     WatchesItself,
+    WatchesRounding,
 )
 from subnet.sim.options import ChainParams, SimOptions
 from subnet.sim.profiles import HONEST
@@ -70,7 +72,15 @@ class Trial:
         )
 
 
-SLOW: Final[tuple[Maker, ...]] = (Fp8, Int8, Diluted, Speculative, WatchesItself)
+SLOW: Final[tuple[Maker, ...]] = (
+    Fp8,
+    Int8,
+    Diluted,
+    Speculative,
+    WatchesItself,
+    WatchesRounding,
+    WatchesDrafts,
+)
 """Whose evidence gathers over hundreds or thousands of answers: they get a month."""
 DAY: Final[tuple[Maker, ...]] = tuple(
     one for one in ADVERSARIES if one not in SLOW and one is not SlowPeer
@@ -133,7 +143,8 @@ class Outcome:
     trial: str
     result: SimResult
     peer_score: float
-    """Mean score of honest miners at the first honest validator in the last epoch, in ppm."""
+    """Mean score of honest miners at the first honest validator, in ppm, over all epochs but the
+    first third: one epoch's is mostly the luck of its last burst."""
 
 
 def tried(trial: Trial, seed: int, lab: Laboratory, settings: Settings) -> Outcome:
@@ -146,7 +157,7 @@ def tried(trial: Trial, seed: int, lab: Laboratory, settings: Settings) -> Outco
         [made() for made in trial.dishonest],
     ).run()
     judge = next(one for one in run.validators if one.strategy.name == HONEST_VALIDATOR)
-    epochs = [one for one in judge.store.epochs() if one.scores_ppm]
-    scores = epochs[-1].scores_ppm if epochs else {}
-    honest = [scores.get(key, 0) for one in run.fleet.named(HONEST) for key in one.hotkeys]
-    return Outcome(trial.name, result_of(run), sum(honest) / len(honest))
+    epochs = [one.scores_ppm for one in judge.store.epochs() if one.scores_ppm]
+    honest = [key for one in run.fleet.named(HONEST) for key in one.hotkeys]
+    found = [scores.get(key, 0) for scores in epochs[len(epochs) // 3 :] for key in honest]
+    return Outcome(trial.name, result_of(run), sum(found) / max(1, len(found)))

@@ -7,7 +7,9 @@ import pytest
 
 from subnet.core.bundle import canonical_digest
 from subnet.core.draws import DrawParams
+from subnet.core.verification.evidence import EvidenceParams
 from subnet.edge.release_files import load_release_files
+from subnet.lab.profiles import drawn_power
 from subnet.sim.adversaries import ADVERSARIES
 from subnet.sim.answers import Answers, LookingReferee, SimTokenizer
 from subnet.sim.profiles import HONEST, ProfilesError, read_profiles
@@ -82,3 +84,20 @@ def test_simulated_grades_have_the_measured_mean():
     sums = [one.quality for v in run.validators for one in v.roles.book.known()]
     found = sum(one.total for one in sums) / sum(one.weight for one in sums)
     assert found == pytest.approx(sum(measured) / len(measured), abs=0.02)
+
+
+def test_the_detector_tells_the_shipped_answers_apart():
+    """On what a validator itself draws; bounds that hold for any prompt need 590 answers of fp8."""
+    lab = laboratory()
+    names = ("honest", "smaller model", "int4 weights", "fp8 weights", "int8 weights")
+    chosen = dataclasses.replace(
+        lab.profiles, pools={name: lab.profiles.pools[name] for name in names}
+    )
+    found = drawn_power(chosen, lab.table, 50, EvidenceParams(), 1)
+    assert found["honest"].detected == 0
+    assert found["int8 weights"].detected == 0, "below the noise floor, or the docs are wrong"
+    assert found["smaller model"].p95_responses <= 5
+    assert found["int4 weights"].p95_responses <= 30
+    assert found["fp8 weights"].p95_responses <= 200
+    wide = drawn_power(chosen, lab.table.without_drawn(), 50, EvidenceParams(), 1)
+    assert (wide["fp8 weights"].median_responses or 4000) > 300

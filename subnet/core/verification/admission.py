@@ -20,6 +20,8 @@ def refused(table: CalibrationTable) -> tuple[str, ...]:
     """
     users = None if table.users is None else table.users.held_out
     lines = [*_of_honest("benchmarks", table.held_out), *_of_honest("hostile prompts", users)]
+    if table.drawn is not None:
+        lines += _of_honest("what validators draw", table.drawn.held_out)
     if table.users is not None and table.users.repeated_alarms:
         lines.append(f"{table.users.repeated_alarms} hostile prompts convict if asked repeatedly")
     if table.power is None:

@@ -28,7 +28,7 @@ class CalibrationParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     joint_error: float = 1e-6
-    """Probability that any bound of the table lies below the truth."""
+    """Probability that any bound of the table lies below the truth; `drawn` has as much again."""
     safety_factor: float = 1.5
     """On top of the confidence bound, against drift between hosts."""
     slack_quantile: float = 0.999

@@ -32,6 +32,10 @@ _RARE = (0.997, 0.0005, 0.0003, 0.0022)
 need bounds from some 200,000 tokens a band (docs/decisions/0010)."""
 
 
+_SLIGHT = (0.998, 0.0008, 0.0007, 0.0005)
+"""Hardly more than the bounds: whoever alternates with honest answers must not get far below it."""
+
+
 class Channel(StrEnum):
     """What a referee compares."""
 
@@ -75,6 +79,9 @@ def reference_bets() -> tuple[Bet, ...]:
         (0.3, 1.0, _MILD),
         (1.0, 1.0, _FAINT),
         (1.0, 1.0, _RARE),
+        (1.0, 1.0, _SLIGHT),
+        (1.0, 0.3, _SLIGHT),
+        (1.0, 0.1, _SLIGHT),
     )
     return tuple(
         Bet(token_share=tokens, response_share=responses, profile=profile)
@@ -89,13 +96,19 @@ _GAP_PROFILES = (
     (0.60, 0.25, 0.10, 0.04, 0.01),
 )
 """Other weights; int4, fp8 and int8 roundings of the right ones."""
+_GAP_TAIL = (0.70, 0.10, 0.10, 0.05, 0.05)
+"""Rounded weights in some answers: rare buckets have the sharpest bounds for their size."""
 
 
 def reference_gap_bets() -> tuple[Bet, ...]:
-    """One per kind of weights, always and, for the coarsest, in one answer of twenty."""
+    """One per kind of weights, always; for the coarsest also in one answer of twenty; and the tail,
+    down to the shares that a cheat could keep to that watches its own evidence."""
     always = [Bet(token_share=1, response_share=1, profile=profile) for profile in _GAP_PROFILES]
     rarely = Bet(token_share=1, response_share=0.05, profile=_GAP_PROFILES[0])
-    return (*always, rarely)
+    tails = [
+        Bet(token_share=1, response_share=share, profile=_GAP_TAIL) for share in (1, 0.2, 0.05)
+    ]
+    return (*always, rarely, *tails)
 
 
 class EvidenceParams(BaseModel):
@@ -110,6 +123,8 @@ class EvidenceParams(BaseModel):
     """Bets on whole answers, in the LOGPROB channel: token and answer are one there."""
     alarm_at: Annotated[float, Field(gt=1)] = 1e8
     """c: the average number of honest responses before a false alarm is at least this."""
+    doubt_at: Annotated[float, Field(ge=1)] = 100.0
+    """Where pay begins to fall: above what honest answers' evidence keeps to by itself."""
     confirm_slack: Annotated[float, Field(ge=1)] = 100.0
     """How much weaker than `alarm_at` the second engine's evidence may be and still confirm."""
     token_evidence_max: Annotated[float, Field(gt=1)] = 1e3
@@ -120,6 +135,12 @@ class EvidenceParams(BaseModel):
     def _needs_two_responses(self) -> Self:
         if self.response_evidence_max >= self.alarm_at:
             raise ValueError("response_evidence_max must lie below alarm_at")
+        return self
+
+    @model_validator(mode="after")
+    def _doubts_before_it_alarms(self) -> Self:
+        if self.doubt_at >= self.alarm_at:
+            raise ValueError("doubt_at must lie below alarm_at")
         return self
 
     @model_validator(mode="after")

@@ -17,7 +17,8 @@ from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.evidence import Channel
 from subnet.core.verification.gaps import fitted_gap_table
 from subnet.lab import calibration as lab_calibration
-from subnet.lab.calibration import Answer, checked, fit, repeated, with_users
+from subnet.lab.calibration import repeated, with_users
+from subnet.lab.fit import Answer, checked, fit
 from tests.calibration_support import PAIR, PROVENANCE
 from tests.validator_support import whole_table
 
