@@ -54,6 +54,7 @@ class Probed:
 
     def __post_init__(self) -> None:
         self._dice = random.Random(self.seed)
+        self._pay: dict[str, int] = {}
         self._secret = self.seed.to_bytes(32, "little")
 
     def cover(self) -> None:
@@ -100,10 +101,10 @@ class Probed:
             )
             before = self.known.get(hotkey, Capacity())
             self.known[hotkey] = after_burst(before, result, self.params)
+            self._pay[hotkey] = paid_tps_milli(self.known[hotkey], self.params)
         self.bursts += 1
-        for hotkey, capacity in self.known.items():
-            self.income[hotkey] += paid_tps_milli(capacity, self.params)
+        self.income.update(self._pay)
 
     def paid(self, *hotkeys: str) -> int:
         """What these are paid for now."""
-        return sum(paid_tps_milli(self.known[hotkey], self.params) for hotkey in hotkeys)
+        return sum(self._pay[hotkey] for hotkey in hotkeys)

@@ -160,10 +160,11 @@ class FakeClient:
             tokens = (BARRED, *tokens[1:])
         if behaviour == "skips stops":
             tokens = (STOP, *tokens[1:])
-        hashed = OutputHash(request.digest())
+        digest = request.digest()
+        hashed = OutputHash(digest)
         hashed.update(tokens, [0] * len(tokens))
         response = InferenceResponse(
-            request_digest=request.digest(),
+            request_digest=digest,
             miner_hotkey=endpoint.hotkey,
             caller_hotkey=VALIDATOR,
             release_digest=request.release_digest,

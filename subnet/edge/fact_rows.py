@@ -1,14 +1,24 @@
 """single values <-> FACTS: what a validator's store knows once, by name."""
 
+from typing import Final
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from subnet.edge.validator_schema import FACTS
 
+_READ: Final = sa.select(FACTS.c.value).where(FACTS.c.name == sa.bindparam("name"))
+_INCREMENT: Final = (
+    FACTS.update()
+    .where(FACTS.c.name == sa.bindparam("fact"))
+    .values(value=sa.cast(sa.cast(FACTS.c.value, sa.Integer) + sa.bindparam("step"), sa.String))
+    .returning(FACTS.c.value)
+)
+
 
 def fact(db: sa.Connection, name: str) -> str:
     """A fact that is there."""
-    return str(db.execute(sa.select(FACTS.c.value).where(FACTS.c.name == name)).scalar_one())
+    return str(db.execute(_READ, {"name": name}).scalar_one())
 
 
 def save_fact(db: sa.Connection, name: str, value: str) -> None:
@@ -22,6 +32,4 @@ def save_fact(db: sa.Connection, name: str, value: str) -> None:
 
 def increment(db: sa.Connection, name: str, step: int) -> int:
     """Add to a numeric fact; its new value."""
-    higher = sa.cast(sa.cast(FACTS.c.value, sa.Integer) + step, sa.String)
-    statement = FACTS.update().where(FACTS.c.name == name).values(value=higher)
-    return int(db.execute(statement.returning(FACTS.c.value)).scalar_one())
+    return int(db.execute(_INCREMENT, {"fact": name, "step": step}).scalar_one())

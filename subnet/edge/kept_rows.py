@@ -8,7 +8,7 @@ be replayed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -19,6 +19,27 @@ from subnet.core.bundle import AnswerEvidence, EvidenceRules
 from subnet.core.second_opinion import AlarmWindow
 from subnet.core.verification.evidence import EvidenceState
 from subnet.edge.validator_schema import EVIDENCE_RULES, KEPT
+
+_OPEN: Final = sa.and_(
+    KEPT.c.miner_hotkey == sa.bindparam("window_hotkey"),
+    KEPT.c.release_digest == sa.bindparam("window_release"),
+    KEPT.c.traffic == sa.bindparam("window_traffic"),
+    ~KEPT.c.led_to_alarm,
+)
+"""The answers of one window that led to no alarm."""
+_DROP_OPEN: Final = KEPT.delete().where(_OPEN)
+_DROP_STALE: Final = _DROP_OPEN.where(KEPT.c.rules_digest != sa.bindparam("rules"))
+_TRIM: Final = _DROP_OPEN.where(
+    KEPT.c.sequence
+    <= sa.select(KEPT.c.sequence)
+    .where(_OPEN)
+    .order_by(KEPT.c.sequence.desc())
+    .offset(sa.bindparam("answers_max"))
+    .limit(1)
+    .scalar_subquery()
+)
+_SET_ASIDE: Final = KEPT.update().where(_OPEN).values(led_to_alarm=True)
+_TOKENS: Final = sa.select(sa.func.coalesce(sa.func.sum(KEPT.c.tokens), 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +83,25 @@ def keep(
         key = (answer.miner_hotkey, answer.release_digest, answer.traffic)
         starts_over = answer.before.responses == 0
         if starts_over or key not in seen:
-            stale = sa.true() if starts_over else KEPT.c.rules_digest != rules_digest
-            db.execute(KEPT.delete().where(_window(answer), ~KEPT.c.led_to_alarm, stale))
+            if starts_over:
+                db.execute(_DROP_OPEN, _window(answer))
+            else:
+                db.execute(_DROP_STALE, _window(answer) | {"rules": rules_digest})
             seen.add(key)
         response = answer.evidence.response
         db.execute(
-            KEPT.insert().values(
-                miner_hotkey=answer.miner_hotkey,
-                release_digest=answer.release_digest,
-                traffic=answer.traffic,
-                rules_digest=rules_digest,
-                led_to_alarm=False,
-                has_consent=answer.has_consent,
-                tokens=response.prompt_tokens + response.output_tokens,
-                before=answer.before.model_dump_json(),
-                body=answer.evidence.model_dump_json(),
-            )
+            KEPT.insert(),
+            {
+                "miner_hotkey": answer.miner_hotkey,
+                "release_digest": answer.release_digest,
+                "traffic": answer.traffic,
+                "rules_digest": rules_digest,
+                "led_to_alarm": False,
+                "has_consent": answer.has_consent,
+                "tokens": response.prompt_tokens + response.output_tokens,
+                "before": answer.before.model_dump_json(),
+                "body": answer.evidence.model_dump_json(),
+            },
         )
         if answer.is_alarm:
             _trim(db, answer, limits.answers_max)
@@ -143,37 +167,28 @@ def _answer(row: Any) -> AnswerEvidence:
     return answer if row.has_consent else answer.withheld()
 
 
-def _window(answer: KeptAnswer) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        KEPT.c.miner_hotkey == answer.miner_hotkey,
-        KEPT.c.release_digest == answer.release_digest,
-        KEPT.c.traffic == answer.traffic,
-    )
+def _window(answer: KeptAnswer) -> dict[str, Any]:
+    return {
+        "window_hotkey": answer.miner_hotkey,
+        "window_release": answer.release_digest,
+        "window_traffic": answer.traffic,
+    }
 
 
 def _trim(db: sa.Connection, answer: KeptAnswer, answers_max: int) -> None:
     """Drop the oldest answers of the open window; once a batch, as it walks the whole window."""
-    is_open = sa.and_(_window(answer), ~KEPT.c.led_to_alarm)
-    newest_dropped = (
-        sa.select(KEPT.c.sequence)
-        .where(is_open)
-        .order_by(KEPT.c.sequence.desc())
-        .offset(answers_max)
-        .limit(1)
-        .scalar_subquery()
-    )
-    db.execute(KEPT.delete().where(is_open, KEPT.c.sequence <= newest_dropped))
+    db.execute(_TRIM, _window(answer) | {"answers_max": answers_max})
 
 
 def _set_aside(db: sa.Connection, answer: KeptAnswer) -> None:
     """The open window led to an alarm; it takes the place of that of the last alarm."""
     of_miner = KEPT.c.miner_hotkey == answer.miner_hotkey
     db.execute(KEPT.delete().where(of_miner, KEPT.c.led_to_alarm))
-    db.execute(KEPT.update().where(_window(answer), ~KEPT.c.led_to_alarm).values(led_to_alarm=True))
+    db.execute(_SET_ASIDE, _window(answer))
 
 
 def _drop_oldest(db: sa.Connection, tokens_max: int) -> None:
-    tokens = db.execute(sa.select(sa.func.coalesce(sa.func.sum(KEPT.c.tokens), 0))).scalar_one()
+    tokens = db.execute(_TOKENS).scalar_one()
     if tokens <= tokens_max:
         return
     dropped: list[int] = []

@@ -17,7 +17,7 @@ TRIM_EVERY: Final = 256
 def save_mark(db: sa.Connection, mark: ExchangeMark) -> None:
     """Add one; the oldest go."""
     row = {name: getattr(mark, name) for name in mark.__dataclass_fields__}
-    sequence = db.execute(MARKS.insert().values(**row)).inserted_primary_key
+    sequence = db.execute(MARKS.insert(), row).inserted_primary_key
     if sequence is not None and sequence[0] % TRIM_EVERY == 0:
         db.execute(MARKS.delete().where(MARKS.c.sequence <= sequence[0] - MARKS_MAX))
 

@@ -1,7 +1,7 @@
 """users' prompts <-> ROWS: what users asked, and what they were answered."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -10,13 +10,13 @@ from subnet.core.history import UserPrompt
 from subnet.edge.validator_rows import fields
 from subnet.edge.validator_schema import PROMPTS
 
+_ALL: Final = sa.select(PROMPTS).order_by(PROMPTS.c.prompt_id)
+_OPEN: Final = _ALL.where(PROMPTS.c.answer.is_(None))
+
 
 def prompts(db: sa.Connection, *, only_open: bool = False) -> list[UserPrompt]:
     """In order of arrival."""
-    query = sa.select(PROMPTS).order_by(PROMPTS.c.prompt_id)
-    if only_open:
-        query = query.where(PROMPTS.c.answer.is_(None))
-    return [_prompt_of(row) for row in db.execute(query).mappings()]
+    return [_prompt_of(row) for row in db.execute(_OPEN if only_open else _ALL).mappings()]
 
 
 def add_prompts(

@@ -52,6 +52,16 @@ EPOCHS_MAX: Final = 1000
 """Epochs kept one by one; older ones only in their totals."""
 STATEMENTS_MAX: Final = 60
 """Statements kept with their records: three days of 72-minute epochs."""
+# Built once: to build a statement takes longer than SQLite takes to run it.
+_OLDEST_PENDING: Final = (
+    sa.select(PENDING).order_by(PENDING.c.sequence).limit(sa.bindparam("answers_max"))
+)
+_PENDING_COUNT: Final = sa.select(sa.func.count()).select_from(PENDING)
+_INSERT_STANDING: Final = insert(STANDINGS)
+_SAVE_STANDING: Final = _INSERT_STANDING.on_conflict_do_update(
+    index_elements=["hotkey"], set_=dict(_INSERT_STANDING.excluded)
+)
+"""The one row of its hotkey: what it was on another release moved with it."""
 
 
 class SqliteValidatorStore(StateReader):
@@ -120,7 +130,7 @@ class SqliteValidatorStore(StateReader):
             _save_standing(db, standing)
             ledger_rows.append(db, [record])
             if pending is not None:
-                db.execute(PENDING.insert().values(**pending_row(pending)))
+                db.execute(PENDING.insert(), pending_row(pending))
             if prompt is not None:
                 prompt_rows.save_prompt(db, prompt)
             if mark is not None:
@@ -130,14 +140,14 @@ class SqliteValidatorStore(StateReader):
 
     def pending_audits(self, answers_max: int) -> list[PendingAudit]:
         """The oldest answers that wait."""
-        query = sa.select(PENDING).order_by(PENDING.c.sequence).limit(answers_max)
         with self._begin() as db:
-            return [pending_of(dict(row)) for row in db.execute(query).mappings()]
+            rows = db.execute(_OLDEST_PENDING, {"answers_max": answers_max}).mappings()
+            return [pending_of(dict(row)) for row in rows]
 
     def pending_audits_count(self) -> int:
         """How many answers wait."""
         with self._begin() as db:
-            return int(db.execute(sa.select(sa.func.count()).select_from(PENDING)).scalar_one())
+            return int(db.execute(_PENDING_COUNT).scalar_one())
 
     def name_draw_block(self, request_ids: Sequence[str], block: int) -> None:
         """Fix the block whose hash will decide the draw of these answers."""
@@ -276,12 +286,9 @@ class SqliteValidatorStore(StateReader):
 
 
 def _save_standing(db: sa.Connection, standing: MinerStanding) -> None:
-    """The one row of its hotkey: what it was on another release moved with it."""
     row = {
         "hotkey": standing.hotkey,
         "release_digest": standing.release_digest,
         "body": standing.model_dump_json(),
     }
-    db.execute(
-        insert(STANDINGS).values(**row).on_conflict_do_update(index_elements=["hotkey"], set_=row)
-    )
+    db.execute(_SAVE_STANDING, row)

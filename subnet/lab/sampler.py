@@ -155,7 +155,7 @@ def batches(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]
 
 
 class _Batch:
-    """Jobs that step together, prompts padded on the left."""
+    """Jobs that step together, prompts padded on the left. What has ended leaves the batch."""
 
     def __init__(
         self,
@@ -193,38 +193,48 @@ class _Batch:
         inputs, positions, mask = self._prompt, self._positions, self._seen
         tokens: list[list[int]] = [[] for _ in self._jobs]
         logprobs: list[list[float]] = [[] for _ in self._jobs]
-        is_open = np.ones(len(self._jobs), bool)
+        rows = list(range(len(self._jobs)))
         step = 0
-        while is_open.any():
+        while rows:
             logits = [
                 self._forward(model, cache, inputs, positions, mask)
                 for model, cache in zip(self._models, self._caches, strict=True)
             ]
-            chosen = self._choose(self._masked(logits), self._rows(step))
+            chosen = self._choose(self._masked(logits, rows), self._rows(rows, step))
             told = log_softmax(logits[self._reports])[np.arange(len(chosen)), chosen]
-            for row in np.flatnonzero(is_open):
-                tokens[row].append(int(chosen[row]))
-                logprobs[row].append(float(np.float16(min(told[row], 0.0))))
+            open_places = []
+            for place, row in enumerate(rows):
+                token = int(chosen[place])
+                tokens[row].append(token)
+                logprobs[row].append(float(np.float16(min(told[place], 0.0))))
                 done = len(tokens[row]) >= self._jobs[row].tokens_max
-                is_open[row] = not (done or int(chosen[row]) in stops)
+                if not (done or token in stops):
+                    open_places.append(place)
                 walk = self._walks[row]
                 if walk is not None:
-                    walk.accept(int(chosen[row]))
+                    walk.accept(token)
             inputs = torch.from_numpy(chosen[:, None]).to(self._device)
             positions = positions[:, -1:] + 1
             self._after = torch.cat([self._after, torch.ones_like(inputs)], dim=1)
+            if len(open_places) < len(rows):
+                rows = [rows[place] for place in open_places]
+                kept = torch.tensor(open_places, dtype=torch.int64, device=self._device)
+                inputs, positions, self._after = inputs[kept], positions[kept], self._after[kept]
+                for cache in self._caches:
+                    cache.batch_select_indices(kept)
             mask = self._after
             step += 1
         return [(tuple(a), tuple(b)) for a, b in zip(tokens, logprobs, strict=True)]
 
-    def _masked(self, logits: Sequence[Logits]) -> Sequence[Logits]:
-        """What the structures leave of each model's logits."""
-        if not any(self._walks):
+    def _masked(self, logits: Sequence[Logits], rows: Sequence[int]) -> Sequence[Logits]:
+        """What the structures of those rows leave of each model's logits."""
+        walks = [self._walks[row] for row in rows]
+        if not any(walks):
             return logits
         masks = empty_masks(*logits[0].shape)
-        for row, walk in enumerate(self._walks):
+        for place, walk in enumerate(walks):
             if walk is not None:
-                walk.fill(masks[row : row + 1])
+                walk.fill(masks[place : place + 1])
         masked = [torch.from_numpy(each.copy()) for each in logits]
         for each in masked:
             mask_logits(each, masks)
@@ -253,8 +263,8 @@ class _Batch:
                 layer.values[:, :, fresh] = model.round_cache(layer.values[:, :, fresh])
         return np.asarray(output.logits[:, -1].float().cpu().numpy())
 
-    def _rows(self, step: int) -> SamplingRows:
-        jobs = self._jobs
+    def _rows(self, rows: Sequence[int], step: int) -> SamplingRows:
+        jobs = [self._jobs[row] for row in rows]
         prompts = np.array([job.noise_prompt_tokens for job in jobs], np.int64)
         return SamplingRows(
             temperature=np.array([job.temperature_milli / 1000 for job in jobs], np.float32),

@@ -13,6 +13,7 @@ import pytest
 from subnet.devnet.params import DEV_NAMES
 from subnet.devnet.store import STORE_VERSION, Store
 
+pytestmark = pytest.mark.e2e
 COMMAND = [sys.executable, "-m", "subnet.cli.main", "devnet", "--port", "0", "--state"]
 
 

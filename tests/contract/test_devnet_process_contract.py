@@ -14,7 +14,7 @@ from bittensor import calls
 from subnet.edge.sdk_client import connected, sdk_client
 from tests.contract.chains import TAO, Wallet, must, succeed
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
 OWNER = Wallet("//Alice")
 
 

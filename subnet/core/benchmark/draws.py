@@ -6,13 +6,15 @@ no floating point anywhere.
 """
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 WORD_BITS = 64
-WORD_BYTES = WORD_BITS // 8
+_WORDS = struct.Struct(">4Q")
+"""One digest as words."""
 
 
 class Draws:
@@ -34,10 +36,7 @@ class Draws:
         if not self._words:
             block = hashlib.sha256(self._key + self._counter.to_bytes(8, "big")).digest()
             self._counter += 1
-            self._words = [
-                int.from_bytes(block[start : start + WORD_BYTES], "big")
-                for start in range(0, len(block), WORD_BYTES)
-            ]
+            self._words = list(_WORDS.unpack(block))
         return self._words.pop()
 
     def below(self, bound: int) -> int:

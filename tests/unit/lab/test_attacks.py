@@ -56,6 +56,16 @@ def test_honest_lab_answers_leave_no_mark(lab, questions, jury):
     assert margin == 0 and gap < 0.2 and faults == []
 
 
+def test_an_answer_is_the_same_whatever_is_answered_beside_it(lab, questions):
+    """Jobs end at different steps, and leave the batch."""
+    jobs = [lab.job(question) for question in questions[::4]]
+    together = lab.answers([lab.strong, lab.weak], jobs)
+    alone = [lab.answers([lab.strong, lab.weak], [job])[0] for job in jobs]
+    assert len({len(answer.token_ids) for answer in together}) > 4
+    assert any(job.structure for job in jobs)
+    assert [one.token_ids for one in together] == [one.token_ids for one in alone]
+
+
 @pytest.mark.parametrize(
     ("name", "margin_min"),
     [

@@ -26,8 +26,12 @@ PROMPTS = [Prompt(json.loads(line)["text"]) for line in SAMPLE.read_text().split
 
 
 @cache
+def traced(seed):
+    return watch_traffic(PROMPTS[:170], RELEASE, ByteTokenizer(), Settings(), seed)
+
+
 def traffic(seed):
-    found = watch_traffic(PROMPTS[:170], RELEASE, ByteTokenizer(), Settings(), seed)
+    found = traced(seed)
     return [one.arrival for one in found], np.asarray([one.is_organic for one in found])
 
 
@@ -108,7 +112,9 @@ def test_a_file_that_holds_no_prompts_is_refused(tmp_path, content, message):
     assert message in str(ran.exception)
 
 
-def test_content_would_need_so_many_prompts_asked_again():
+def test_content_would_need_so_many_prompts_asked_again(monkeypatch):
+    """When the prompts came has no part in it: any traffic will do."""
+    monkeypatch.setattr(tell_apart, "watch_traffic", lambda *given: traced(given[-1]))
     report = tell_apart.tell_apart(
         PROMPTS, "x", RELEASE, ByteTokenizer(), Settings(), 2, 0, lambda *_: lambda _: None
     )
