@@ -175,6 +175,21 @@ def test_a_burst_loads_all_at_once_up_to_its_limit_and_no_more(live):
     assert all(4 <= at_once[miner_hotkey(number)] <= limit for number in (0, 1))
 
 
+def test_before_the_first_burst_nobody_is_weighed(live):
+    """Else pay would go by identity: four hotkeys on one engine would get four times its pay."""
+    subnet = live("honest", "honest", capacity={"bursts_per_day": 200}, validator={"epochs_max": 1})
+    first_us = min(one.at_us for one in measured(subnet))
+    closed = [subnet.store.epoch_file(block) for block in subnet.store.closed_epochs()]
+    early = [one for one in closed if one.said.at_us < first_us]
+    assert len(early) >= 2
+    assert all(one.said.miners for one in early)
+    assert not any(one.said.weights for one in early)
+    assert [
+        one for file in early for one in replay(file, verify) if one.outcome is Outcome.FAILED
+    ] == []
+    assert len(subnet.shares()) == 2
+
+
 def test_a_restart_goes_on_with_what_was_proven(live):
     first = live("honest", "honest")
     before = [proven(first, number) for number in (0, 1)]
