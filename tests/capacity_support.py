@@ -10,10 +10,10 @@ from subnet.core.capacity import (
     Capacity,
     CapacityParams,
     after_burst,
+    has_fallen,
     paid_tps_milli,
 )
 from subnet.core.cover import (
-    RETRIES,
     Cover,
     Pair,
     draw_cover,
@@ -23,6 +23,7 @@ from subnet.core.cover import (
     pairs,
     retries_max,
     suspects_of,
+    tried_again_for,
 )
 
 ENGINE_TPS_MILLI = 500_000
@@ -49,6 +50,9 @@ class Probed:
     """(hotkey, burst) -> whether it answers at all."""
     known: dict[str, Capacity] = field(default_factory=dict)
     bursts: int = 0
+    covers: int = 0
+    asked: dict[str, int] = field(default_factory=dict)
+    """In which cover each last had a second try."""
     income: Counter[str] = field(default_factory=Counter)
     """Sum over bursts of what was paid."""
 
@@ -62,18 +66,20 @@ class Probed:
         cover = draw_cover(
             self._secret, self.bursts + 1, self.engine_of, self._suspects(), self.params
         )
+        self.covers += 1
         left = pairs(len(cover.blocks))
         retries = retries_max(len(cover.blocks))
-        again: list[Pair] = []
+        again: list[tuple[Pair, int, dict[str, tuple[int, ...]]]] = []
         while left or again:
-            is_retry = bool(again)
-            pair = again.pop() if again else self._next(cover, left)
-            before = self._suspects(self.params.shortfall_retried_ppm)
-            self._burst(cover, pair, self._suspects(), is_retry=is_retry)
-            after = self._suspects(self.params.shortfall_retried_ppm)
-            if after.keys() - before.keys() and retries >= RETRIES:
-                again += [pair] * RETRIES
-                retries -= RETRIES
+            pair, first, group = again.pop() if again else (self._next(cover, left), None, {})
+            group |= group_of(cover, pair, self._suspects(), (), self.params)
+            fallen = self._burst(cover, group, first)
+            blocks = len(cover.blocks)
+            wanted = tried_again_for(fallen, self.asked, self.covers, retries, blocks)
+            if wanted:
+                self.asked |= dict.fromkeys(wanted, self.covers)
+                retries -= 1
+                again.append((pair, self.bursts - 1, group))
 
     def _next(self, cover: Cover, left: list[Pair]) -> Pair:
         unproven = self.engine_of.keys() - self.known.keys()
@@ -81,14 +87,15 @@ class Probed:
         left.remove(pair)
         return pair
 
-    def _suspects(self, shortfall_ppm: int | None = None) -> dict[str, int]:
-        return suspects_of(self.known, shortfall_ppm or self.params.shortfall_tolerated_ppm)
+    def _suspects(self) -> dict[str, int]:
+        return suspects_of(self.known, self.params.shortfall_tolerated_ppm)
 
     def _burst(
-        self, cover: Cover, pair: Pair, suspects: Mapping[str, int], *, is_retry: bool
-    ) -> None:
-        group = group_of(cover, pair, suspects, (), self.params)
+        self, cover: Cover, group: Mapping[str, tuple[int, ...]], instead_of: int | None
+    ) -> list[str]:
+        """Who fell in it."""
         present = Counter(self.engine_of[hotkey] for hotkey in group)
+        fallen = []
         for hotkey, beside in group.items():
             rate = self.sharing(hotkey, present[self.engine_of[hotkey]])
             rate = round(rate * max(0.0, self._dice.gauss(1.0, self.noise)))
@@ -96,14 +103,18 @@ class Probed:
                 cover=cover.number,
                 burst=self.bursts,
                 beside=beside,
-                met_ppm=0 if is_retry else met_ppm(cover, beside),
+                met_ppm=0 if instead_of is not None else met_ppm(cover, beside),
                 rate_tps_milli=rate if self.is_up(hotkey, self.bursts) else 0,
+                instead_of=instead_of,
             )
             before = self.known.get(hotkey, Capacity())
+            if has_fallen(before, result.rate_tps_milli, self.params):
+                fallen.append(hotkey)
             self.known[hotkey] = after_burst(before, result, self.params)
             self._pay[hotkey] = paid_tps_milli(self.known[hotkey], self.params)
         self.bursts += 1
         self.income.update(self._pay)
+        return fallen
 
     def paid(self, *hotkeys: str) -> int:
         """What these are paid for now."""

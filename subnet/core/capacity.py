@@ -1,11 +1,11 @@
 """bursts -> CAPACITY -> score: how many verified tokens a second a hotkey gives beside all others.
 
 One engine behind k hotkeys gives each of them everything while the others rest, so a rate counts
-only beside company. For each block of other hotkeys the lowest rate beside it is found, and the
-least of those is the hotkey's capacity. Hotkeys that share an engine share it in every burst that
-has them together, so their lowest rates add up to one engine at most. From four bursts beside the
-same block on its second lowest counts, so that one bad moment costs nothing for long; whoever would
-hide by that finds fewer bursts to hide than it has siblings.
+only beside company. For each block of other hotkeys the latest rates beside it have a mean, and the
+least of those means is the hotkey's capacity. Hotkeys that share an engine share it in every burst
+that has them together, and means over the same bursts add up as the rates do: to one engine at
+most, however it is split and whoever takes turns. One bad moment costs its share of a mean, no
+more.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from subnet.core.audit import PPM, Ppm
 
 MILLI = 1000
-RATES_KEPT = 12
-"""Beside one block."""
-RATES_TO_FORGIVE = 4
-"""Beside one block, from which on the lowest is left out."""
+RATES_KEPT = 6
+"""Beside one block: the mean of the latest ones counts."""
 ONE_TOKEN_PER_SECOND_MILLI = MILLI
 """What a hotkey counts for where capacity is not measured."""
 _MICROSECONDS = 1_000_000
@@ -33,7 +31,7 @@ class _Frozen(BaseModel):
 
 
 class CapacityParams(_Frozen):
-    """How capacity is proven, and what is paid before it is."""
+    """How capacity is proven."""
 
     is_measured: bool = True
     """Off, nobody is probed together and every hotkey counts for one token a second."""
@@ -47,16 +45,14 @@ class CapacityParams(_Frozen):
     concurrency_max: Annotated[int, Field(ge=1, le=4096)] = 8
     """Requests in flight to one hotkey, or three quarters of what it declared if that is less."""
     covers_kept: Annotated[int, Field(ge=1, le=10)] = 2
-    """Of so many covers, the latest included, the lowest rate counts."""
+    """Of so many covers, the latest included, the lowest mean counts."""
     shortfall_tolerated_ppm: Ppm = 100_000
-    """How far a rate may fall below the same hotkey's highest before the hotkey rides along in
+    """How far one mean may lie below the same hotkey's highest before the hotkey rides along in
     every burst, while there is room."""
     shortfall_retried_ppm: Ppm = 250_000
-    """How far, before the burst is tried again."""
+    """How far one rate may lie below it, before the burst is tried again."""
     shortfall_kept_ppm: Ppm = 800_000
     """What is left of a shortfall with each new cover."""
-    audition_tps_milli: Annotated[int, Field(ge=0, le=1_000_000_000)] = 100
-    """Thousandths of a token a second that count for who was never in a burst."""
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
@@ -69,19 +65,32 @@ class CoverRates(_Frozen):
     """What one hotkey gave during one cover."""
 
     cover: int
-    beside: dict[int, tuple[Count, ...]]
-    """By block: its rates in the latest bursts with it, thousandths of a token a second."""
+    met_ppm: Ppm = 0
+    """Which share of the others it has met in it."""
+    beside: dict[int, dict[int, Count]] = {}
+    """By block: by burst, its rates in the latest bursts with it, thousandths of a token a
+    second."""
+
+    @property
+    def latest_burst(self) -> int:
+        """The last one that it holds."""
+        return max(max(rates) for rates in self.beside.values())
 
 
 class Capacity(_Frozen):
     """What bursts have shown of one hotkey."""
 
     met_ppm: Ppm = 0
-    """Which share of the others it has met since it joined."""
+    """Which share of the others it has met at most within one cover."""
     covers: tuple[CoverRates, ...] = ()
     """The latest last."""
-    shortfall_ppm: Ppm = 0
-    """How much its rate depended on its company; fades with each cover."""
+    past_shortfall_ppm: Ppm = 0
+    """How much its rate depended on its company in earlier covers; fades with each."""
+
+    @property
+    def shortfall_ppm(self) -> int:
+        """How much its rate depends on its company, by all that is remembered."""
+        return max(self.past_shortfall_ppm, _shortfall_ppm(self.covers))
 
 
 class BurstResult(_Frozen):
@@ -93,8 +102,10 @@ class BurstResult(_Frozen):
     beside: tuple[int, ...]
     """Blocks of the cover that were there; its own only if it rode along."""
     met_ppm: Ppm
-    """Share of a cover that this was for it; 0 for a burst that is tried again."""
+    """Share of a cover that this was for it; 0 for a second try."""
     rate_tps_milli: Count
+    instead_of: int | None = None
+    """The burst of the same cover that this one is the second try of: that counts no more."""
 
 
 def users_max(declared: int, params: CapacityParams) -> int:
@@ -122,39 +133,39 @@ def rate_tps_milli(credits_ppm: int, window: range) -> int:
 
 
 def after_burst(capacity: Capacity, result: BurstResult, params: CapacityParams) -> Capacity:
-    """The capacity after one more burst."""
-    covers, shortfall = capacity.covers, capacity.shortfall_ppm
-    if not covers or covers[-1].cover != result.cover:
-        covers = (*covers, CoverRates(cover=result.cover, beside={}))[-params.covers_kept :]
-        shortfall = shortfall * params.shortfall_kept_ppm // PPM
-    latest = covers[-1]
-    beside = dict(latest.beside)
-    for block in result.beside:
-        beside[block] = (*beside.get(block, ()), result.rate_tps_milli)[-RATES_KEPT:]
-    covers = (*covers[:-1], CoverRates(cover=latest.cover, beside=beside))
+    """The capacity after one more burst, in whatever order their audits end."""
+    others = [one for one in capacity.covers if one.cover != result.cover]
+    is_new = len(others) == len(capacity.covers)
+    before = next((one for one in capacity.covers if one.cover == result.cover), None)
+    latest = _after(before or CoverRates(cover=result.cover), result)
+    covers = sorted([*others, latest], key=lambda one: one.latest_burst)[-params.covers_kept :]
+    if latest not in covers:
+        return capacity
+    past = capacity.past_shortfall_ppm
+    if is_new and covers[-1] is latest:
+        past = capacity.shortfall_ppm * params.shortfall_kept_ppm // PPM
     return Capacity(
-        met_ppm=min(PPM, capacity.met_ppm + result.met_ppm),
-        covers=covers,
-        shortfall_ppm=max(shortfall, _shortfall_ppm(covers)),
+        met_ppm=max(capacity.met_ppm, latest.met_ppm),
+        covers=tuple(covers),
+        past_shortfall_ppm=past,
     )
 
 
 def proven_tps_milli(capacity: Capacity) -> int | None:
-    """The lowest rate beside any block, thousandths of a token a second; None before any burst."""
-    return min(_lows(capacity.covers), default=None)
+    """The lowest mean beside any block, thousandths of a token a second; None before any burst."""
+    return min(_means(capacity.covers), default=None)
 
 
 def paid_tps_milli(capacity: Capacity, params: CapacityParams) -> int:
-    """What a score takes for capacity: the audition's share at first, all that is proven at last.
+    """What a score takes for capacity: nothing before the first burst, all that is proven at last.
 
     The way between is the third power of the share of company met: two hotkeys on one engine that
     have not met yet gain by it at most a twentieth of one cover's pay.
     """
     if not params.is_measured:
         return ONE_TOKEN_PER_SECOND_MILLI
-    met, whole = capacity.met_ppm**3, PPM**3
     proven = proven_tps_milli(capacity) or 0
-    return (proven * met + params.audition_tps_milli * (whole - met)) // whole
+    return int(proven * capacity.met_ppm**3 // PPM**3)
 
 
 def has_met_everybody(capacity: Capacity, params: CapacityParams) -> bool:
@@ -162,16 +173,37 @@ def has_met_everybody(capacity: Capacity, params: CapacityParams) -> bool:
     return not params.is_measured or capacity.met_ppm == PPM
 
 
-def _lows(covers: Sequence[CoverRates]) -> list[int]:
-    """The lowest rate beside each block, or the second lowest of many."""
+def has_fallen(capacity: Capacity, rate_tps_milli: int, params: CapacityParams) -> bool:
+    """Whether one more rate lies so far below the hotkey's best that it asks for a second try; a
+    first one does if it is nothing at all."""
+    best = max(_means(capacity.covers), default=1)
+    return rate_tps_milli * PPM < best * (PPM - params.shortfall_retried_ppm)
+
+
+def _after(rates: CoverRates, result: BurstResult) -> CoverRates:
+    beside = {
+        block: kept
+        for block, found in rates.beside.items()
+        if (kept := {burst: rate for burst, rate in found.items() if burst != result.instead_of})
+    }
+    for block in result.beside:
+        found = {**beside.get(block, {}), result.burst: result.rate_tps_milli}
+        beside[block] = dict(sorted(found.items())[-RATES_KEPT:])
+    return CoverRates(
+        cover=rates.cover,
+        met_ppm=min(PPM, rates.met_ppm + result.met_ppm),
+        beside=dict(sorted(beside.items())),
+    )
+
+
+def _means(covers: Sequence[CoverRates]) -> list[int]:
+    """The mean rate beside each block, rounded down."""
     return [
-        sorted(rates)[1] if len(rates) >= RATES_TO_FORGIVE else min(rates)
-        for cover in covers
-        for rates in cover.beside.values()
+        sum(rates.values()) // len(rates) for cover in covers for rates in cover.beside.values()
     ]
 
 
 def _shortfall_ppm(covers: Sequence[CoverRates]) -> int:
-    lows = _lows(covers)
-    highest = max(lows, default=0)
-    return 0 if highest == 0 else PPM - min(lows) * PPM // highest
+    means = _means(covers)
+    highest = max(means, default=0)
+    return 0 if highest == 0 else PPM - min(means) * PPM // highest

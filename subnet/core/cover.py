@@ -2,7 +2,7 @@
 
 A cover cuts the hotkeys into blocks of half a group, in an order drawn from the secret; each burst
 takes two blocks, so all pairs of blocks bring all pairs of hotkeys together. With b blocks a cover
-takes b (b - 1) / 2 bursts, and half as many again at most for bursts that are tried again. Hotkeys
+takes b (b - 1) / 2 bursts, and half as many again at most for second tries. Hotkeys
 whose rate depended on their company ride along in every burst, so that those that share an engine
 always meet. Up to one group of hotkeys is probed all together each time.
 
@@ -17,14 +17,10 @@ from dataclasses import dataclass
 
 from subnet.core.audit import PPM
 from subnet.core.benchmark.draws import Draws
-from subnet.core.capacity import (
-    RATES_TO_FORGIVE,
-    Capacity,
-    CapacityParams,
-)
+from subnet.core.capacity import Capacity, CapacityParams
 
-RETRIES = RATES_TO_FORGIVE - 1
-"""Of a burst in which somebody fell short for the first time: a bad moment, or company?"""
+COVERS_REMEMBERED = 6
+"""Who had a second try within so many covers leaves half of them to others."""
 DAY_SECONDS = 86_400
 _UNIT = 2**64
 
@@ -87,6 +83,22 @@ def pairs(blocks: int) -> list[Pair]:
 def retries_max(blocks: int) -> int:
     """How many bursts of one cover may be tried again."""
     return len(pairs(blocks)) // 2 if blocks > 1 else 0
+
+
+def tried_again_for(
+    fallen: Iterable[str], asked: Mapping[str, int], cover: int, left: int, blocks: int
+) -> frozenset[str]:
+    """For whose sake a burst is tried again; for nobody's if it is empty.
+
+    `fallen` gave less than they can. `asked` tells in which cover each last had a second try, by
+    a count of covers that now stands at `cover`; one cover gives each hotkey one. Of a cover's
+    second tries, of which `left` are left, half are for those that had none lately: a few that fall
+    in every cover cannot use up what others need once.
+    """
+    asking = frozenset(hotkey for hotkey in fallen if asked.get(hotkey) != cover)
+    is_rare = any(cover - asked.get(one, -COVERS_REMEMBERED) >= COVERS_REMEMBERED for one in asking)
+    reserved = 0 if is_rare else retries_max(blocks) // 2
+    return asking if left > reserved else frozenset()
 
 
 def cover_seconds_max(hotkeys: int, params: CapacityParams) -> float:

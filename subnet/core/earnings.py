@@ -9,7 +9,13 @@ from collections.abc import Iterable, Mapping
 from subnet.core.audit import PPM
 from subnet.core.capacity import has_met_everybody
 from subnet.core.rules import RuleParams
-from subnet.core.scoring import Score, pay_ppm, release_quality_ppm, score_miner
+from subnet.core.scoring import (
+    Score,
+    is_gate_open,
+    pay_ppm,
+    release_quality_ppm,
+    score_miner,
+)
 from subnet.core.standing import MinerStanding
 from subnet.core.weights import weights_from_scores
 
@@ -31,16 +37,26 @@ def pays_of(standings: Iterable[MinerStanding], scores: Mapping[str, Score]) -> 
     return {one.hotkey: pay_ppm(one, scores[one.hotkey]) for one in standings}
 
 
+def is_any_judged(standings: Iterable[MinerStanding], rules: RuleParams) -> bool:
+    """Whether weights can be told at all: somebody was audited, and somebody was in a burst if
+    anybody is still to be. Before a validator's first burst it knows nobody's capacity."""
+    known = list(standings)
+    waiting = [one for one in known if is_gate_open(one, rules.scoring)]
+    is_measured = any(one.capacity.covers for one in waiting)
+    is_waiting = rules.capacity.is_measured and bool(waiting) and not is_measured
+    return any(one.audited for one in known) and not is_waiting
+
+
 def weights_of(
-    pays: Mapping[str, int], uids: Mapping[str, int], own_uid: int | None, *, is_any_audited: bool
+    pays: Mapping[str, int], uids: Mapping[str, int], own_uid: int | None, *, is_any_judged: bool
 ) -> dict[int, int]:
     """Shares by uid.
 
-    When everyone who was audited earned nothing, the validator weighs itself alone: consensus
+    When everyone who was judged earned nothing, the validator weighs itself alone: consensus
     drops that, so nobody is paid, while setting nothing would keep paying by old weights.
     """
     weights = weights_from_scores(pays, uids, own_uid)
-    if not weights and own_uid is not None and is_any_audited:
+    if not weights and own_uid is not None and is_any_judged:
         return {own_uid: 1}
     return weights
 

@@ -17,7 +17,7 @@ from subnet.core.capacity import MILLI, proven_tps_milli
 from subnet.core.explain import explain
 from subnet.core.reputation import quality_lower_ppm, quality_mean_ppm
 from subnet.core.rules import RuleParams
-from subnet.core.scoring import Score, is_gate_open, is_held
+from subnet.core.scoring import LatencyBars, Score, is_gate_open, is_held
 from subnet.core.standing import MinerStanding
 
 DELAYED: Final = ("integrity_ppm", "coverage_ppm", "quality_ppm")
@@ -128,7 +128,7 @@ def explanation_of(
         if name in DELAYED and not is_told:
             value = None if old is None else value
             evidence = _delayed_evidence(name, old, rules)
-        factors.append(_factor(name, value, evidence, shown, rules))
+        factors.append(_factor(name, value, evidence, shown, standing, rules))
     return Explanation(
         validator_hotkey=validator_hotkey,
         miner_hotkey=standing.hotkey,
@@ -198,9 +198,16 @@ def state_of(
     return "paid" if score.probation_ppm == PPM else "probation"
 
 
-def _factor(name: str, value: int | None, evidence: str, score: Score, rules: RuleParams) -> Factor:
+def _factor(
+    name: str,
+    value: int | None,
+    evidence: str,
+    score: Score,
+    standing: MinerStanding,
+    rules: RuleParams,
+) -> Factor:
     if name == CAPACITY:
-        advice = ADVICE[name](rules) if rules.capacity.is_measured else ""
+        advice = ADVICE[name](standing, rules) if rules.capacity.is_measured else ""
         return Factor(name=name, value=value, evidence=evidence, advice=advice, gain_ppm=0)
     whole = score.model_copy(update={name: PPM})
     is_whole = value is None or value >= PPM
@@ -208,7 +215,7 @@ def _factor(name: str, value: int | None, evidence: str, score: Score, rules: Ru
         name=name,
         value=value,
         evidence=evidence,
-        advice="" if is_whole else ADVICE[name](rules),
+        advice="" if is_whole else ADVICE[name](standing, rules),
         gain_ppm=0 if is_whole else whole.total_ppm - score.total_ppm,
     )
 
@@ -225,6 +232,14 @@ def _bursts(standing: MinerStanding, rules: RuleParams) -> str:
 
 def _seen(count: float, noun: str) -> str:
     return f"{count:.0f} {noun}"
+
+
+def _bars(bars: LatencyBars) -> str:
+    return (
+        f"first token within {bars.first_token_seconds_max:g} s, no gap above "
+        f"{bars.token_gap_seconds_max:g} s, {bars.token_seconds_max:g} s a token on average; "
+        "do not buffer the stream"
+    )
 
 
 EVIDENCE: Final[Mapping[str, Callable[[MinerStanding, RuleParams], str]]] = {
@@ -245,33 +260,31 @@ EVIDENCE: Final[Mapping[str, Callable[[MinerStanding, RuleParams], str]]] = {
         one.availability.weight, f"recent requests, {sum(one.faults.values())} missed ever"
     ),
 }
-ADVICE: Final[Mapping[str, Callable[[RuleParams], str]]] = {
-    "gate_ppm": lambda rules: (
+ADVICE: Final[Mapping[str, Callable[[MinerStanding, RuleParams], str]]] = {
+    "gate_ppm": lambda _, rules: (
         f"{rules.standing.reinstatement_answers} clean answers in a row open it, on probation"
     ),
-    "hold_ppm": lambda _: "nothing to do: a second engine decides, within an epoch",
-    "integrity_ppm": lambda _: (
+    "hold_ppm": lambda _one, _rules: "nothing to do: a second engine decides, within an epoch",
+    "integrity_ppm": lambda _one, _rules: (
         "serve the promised release as it is: same weights, types and sampling; every honest "
         "answer lowers the evidence"
     ),
-    "probation_ppm": lambda rules: (
+    "probation_ppm": lambda _, rules: (
         f"stay and answer: pay is whole after {rules.scoring.probation_answers} verified answers"
     ),
-    "coverage_ppm": lambda _: (
+    "coverage_ppm": lambda _one, _rules: (
         "serve from an environment that the calibration lists (engine, torch, device, type)"
     ),
-    "quality_ppm": lambda _: "nothing of yours: the release itself answers so many tasks right",
-    "value_ppm": lambda _: "serve a release that is worth more",
-    CAPACITY: lambda _: (
+    "quality_ppm": lambda _one, _rules: (
+        "nothing of yours: the release itself answers so many tasks right"
+    ),
+    "value_ppm": lambda _one, _rules: "serve a release that is worth more",
+    CAPACITY: lambda _one, _rules: (
         "serve more verified tokens a second while others are probed too; what you prove is paid "
         "in full once you have met everybody"
     ),
-    "latency_ppm": lambda rules: (
-        f"first token within {rules.scoring.first_token_seconds_max:g} s, no gap above "
-        f"{rules.scoring.token_gap_seconds_max:g} s, "
-        f"{rules.scoring.token_seconds_max:g} s a token on average; do not buffer the stream"
-    ),
-    "availability_ppm": lambda _: (
+    "latency_ppm": lambda one, rules: _bars(rules.scoring.bars_of(one.release_digest)),
+    "availability_ppm": lambda _one, _rules: (
         "answer every request; when full, say so at once by a signed 429 with Retry-After"
     ),
 }

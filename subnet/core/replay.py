@@ -23,7 +23,14 @@ from subnet.core.checks import (
     segments_of,
 )
 from subnet.core.draws import PARAMS_PREFIX_BYTES, REVEALED_AFTER, Anchor
-from subnet.core.earnings import owed_paid_of, pays_of, scores_of, weights_of, withheld_of
+from subnet.core.earnings import (
+    is_any_judged,
+    owed_paid_of,
+    pays_of,
+    scores_of,
+    weights_of,
+    withheld_of,
+)
 from subnet.core.records import RECORD, Faulted, Lost, Paid, PassedOver, Record, Started
 from subnet.core.replay_draws import (
     check_audits,
@@ -231,8 +238,8 @@ def _standings(segments: Sequence[Segment], file: EpochFile, books: list[Standin
 
 def _factors(last: Segment, said: EpochStatement, book: StandingBook) -> str:
     known = book.known()
-    if not said.weights and said.own_uid is not None and any(one.audited for one in known):
-        raise FailedError("answers were audited, and no weights were set")
+    if not said.weights and said.own_uid is not None and is_any_judged(known, last.rules):
+        raise FailedError("miners were judged, and no weights were set")
     scores = scores_of(known, last.rules)
     uids = {miner.hotkey: miner.uid for miner in said.miners if miner.uid is not None}
     computed = {one.hotkey: one for one in miner_pays(scores, pays_of(known, scores), uids)}
@@ -260,7 +267,7 @@ def _weights(said: EpochStatement) -> str:
         pays[miner.hotkey] = miner.pay_ppm
         if miner.uid is not None:
             uids[miner.hotkey] = miner.uid
-    weights = weights_of(pays, uids, said.own_uid, is_any_audited=bool(said.weights))
+    weights = weights_of(pays, uids, said.own_uid, is_any_judged=bool(said.weights))
     if shares_of(weights) != said.weights:
         raise FailedError("the factors lead to other weights")
     return f"{len(said.weights)} weights, bit for bit"

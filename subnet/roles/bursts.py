@@ -23,9 +23,13 @@ class Burst:
     """Whose secret its draws come from."""
     cover: Cover
     pair: Pair
-    is_retry: bool
+    instead_of: "Burst | None"
+    """The burst that this one is the second try of."""
     group: Mapping[str, tuple[int, ...]]
     """Hotkeys, with the blocks that each meets."""
+    absent: frozenset[str]
+    """Those of them that were there at the first try and are not now: they are asked nothing, and
+    give nothing. Else one of two on the same engine could stay away while the other tries again."""
     window: range
     """Microseconds of the monotonic timer: what arrives then counts."""
     is_void: bool = False

@@ -9,14 +9,19 @@ and comes again.
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from subnet.config import Settings
 from subnet.core.audit import PPM
 from subnet.core.book import StandingBook
-from subnet.core.capacity import BurstResult, rate_tps_milli, users_max
+from subnet.core.capacity import (
+    BurstResult,
+    has_fallen,
+    rate_tps_milli,
+    users_max,
+)
 from subnet.core.cover import (
-    RETRIES,
     Cover,
     Pair,
     arrivals_seconds,
@@ -30,6 +35,7 @@ from subnet.core.cover import (
     pairs,
     retries_max,
     suspects_of,
+    tried_again_for,
     turn_of,
 )
 from subnet.core.draws import FIRST_PERIOD, period_secret
@@ -53,6 +59,18 @@ LAG_STEP_SECONDS: Final = 1.0
 MICROSECONDS: Final = 1_000_000
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A burst that comes again."""
+
+    pair: Pair
+    cover: Cover
+    first: Burst | None
+    """Its first try, if that counts until the second; none if it was void."""
+    wanted: frozenset[str]
+    """It waits until one of these is there."""
 
 
 class JointProber:
@@ -81,11 +99,17 @@ class JointProber:
         self._own_hotkey = own_hotkey
         self._settings = settings
         self._params = settings.capacity
-        self._cover: Cover | None = None
+        self._covers: tuple[Cover, ...] = ()
+        """Those that still count, the latest last."""
         self._left: list[Pair] = []
-        self._again: list[Pair] = []
+        """Of the latest."""
+        self._again: list[Again] = []
         self._retries = 0
-        """How many more bursts of this cover may be tried again."""
+        """How many more bursts may be tried again until the next cover."""
+        self._drawn = 0
+        """Covers."""
+        self._asked: dict[str, int] = {}
+        """For whose sake a burst was last tried again: how many covers were drawn by then."""
 
     async def run(self) -> None:
         """Probe for ever, from the first period on whose secret is committed."""
@@ -133,37 +157,50 @@ class JointProber:
         known = {hotkey: self._book.standing(hotkey).capacity for hotkey in present}
         suspects = suspects_of(known, self._params.shortfall_tolerated_ppm)
         unproven = {hotkey for hotkey, capacity in known.items() if not capacity.covers}
-        is_retry = bool(self._again)
-        cover, pair = self._next_pair(number, present, suspects, unproven)
-        newcomers = [hotkey for hotkey in present if hotkey not in cover.hotkeys]
-        group = group_of(cover, pair, suspects, newcomers, self._params)
+        turn = self._again_with(present) or self._next_pair(number, present, suspects, unproven)
+        newcomers = [hotkey for hotkey in present if hotkey not in turn.cover.hotkeys]
+        planned = group_of(turn.cover, turn.pair, suspects, newcomers, self._params)
+        group = {hotkey: planned[hotkey] for hotkey in present if hotkey in planned}
+        if turn.first is not None:
+            group = {**turn.first.group, **group}
         seconds = burst_seconds(self._secret(), number, self._params)
         start_us = self._clock.monotonic_us()
         opens_us = start_us + round(seconds * MICROSECONDS) * self._params.ramp_ppm // PPM
         return Burst(
             number=number,
             period=self._store.period(),
-            cover=cover,
-            pair=pair,
-            is_retry=is_retry,
-            group={hotkey: group[hotkey] for hotkey in present if hotkey in group},
+            cover=turn.cover,
+            pair=turn.pair,
+            instead_of=turn.first,
+            group=group,
+            absent=frozenset(group) - set(present),
             window=range(opens_us, start_us + round(seconds * MICROSECONDS)),
         )
 
+    def _again_with(self, present: list[str]) -> Again | None:
+        """The latest burst that comes again and need not wait any longer."""
+        self._again = [one for one in self._again if one.cover in self._covers]
+        for at in reversed(range(len(self._again))):
+            one = self._again[at]
+            if not one.wanted or not one.wanted.isdisjoint(present):
+                for hotkey in one.wanted - set(present):
+                    self._asked[hotkey] = self._drawn - 1
+                return self._again.pop(at)
+        return None
+
     def _next_pair(
         self, number: int, present: list[str], suspects: Mapping[str, int], unproven: set[str]
-    ) -> tuple[Cover, Pair]:
-        cover = self._cover
-        if cover is None or not (self._left or self._again):
+    ) -> Again:
+        if not self._left:
             cover = draw_cover(self._secret(), number + 1, present, suspects, self._params)
-            self._cover = cover
+            self._covers = (*self._covers, cover)[-self._params.covers_kept :]
             self._left = pairs(len(cover.blocks))
             self._retries = retries_max(len(cover.blocks))
-        if self._again:
-            return cover, self._again.pop()
+            self._drawn += 1
+        cover = self._covers[-1]
         pair = draw_pair(self._secret(), number, self._left, cover, unproven)
         self._left.remove(pair)
-        return cover, pair
+        return Again(pair, cover, None, frozenset())
 
     async def _probe(self, burst: Burst) -> None:
         """Load the group until the burst is over and every answer came."""
@@ -176,7 +213,7 @@ class JointProber:
         self._ledger.running = burst
         try:
             async with asyncio.TaskGroup() as group:
-                for hotkey in burst.group:
+                for hotkey in [one for one in burst.group if one not in burst.absent]:
                     for arrival in self._arrivals(burst, peers[hotkey], seconds):
                         user = self._user(burst, peers[hotkey], start + arrival, end)
                         group.create_task(user)
@@ -218,24 +255,34 @@ class JointProber:
     async def _conclude(self, burst: Burst) -> None:
         """Fold a burst into the standings, once all its answers were audited."""
         await burst.settled.wait()
-        is_current = burst.cover is self._cover
         if burst.is_void:
             _log.warning("burst %d proves nothing: the fault was not the miners'", burst.number)
-            if is_current:
-                (self._again if burst.is_retry else self._left).append(burst.pair)
+            self._try_again(burst, burst.instead_of, frozenset())
             return
-        before = self._suspects(burst)
+        known = {hotkey: self._book.standing(hotkey).capacity for hotkey in burst.group}
         records = [self._measured(burst, hotkey) for hotkey in burst.group]
         moved = [self._book.after(record) for record in records]
         self._store.save_moves(moved, records)
         self._book.put(moved)
-        if self._suspects(burst) - before and is_current and self._retries >= RETRIES:
-            self._retries -= RETRIES
-            self._again += [burst.pair] * RETRIES
+        fallen = [
+            one.miner_hotkey
+            for one in records
+            if has_fallen(known[one.miner_hotkey], one.result.rate_tps_milli, self._params)
+        ]
+        blocks = len(burst.cover.blocks)
+        wanted = tried_again_for(fallen, self._asked, self._drawn, self._retries, blocks)
+        if wanted:
+            self._retries -= 1
+            self._asked |= dict.fromkeys(wanted, self._drawn)
+            self._try_again(burst, burst, wanted)
+
+    def _try_again(self, burst: Burst, first: Burst | None, wanted: frozenset[str]) -> None:
+        """All hotkeys of a single block meet again in the next burst anyway."""
+        if len(burst.cover.blocks) > 1:
+            self._again.append(Again(burst.pair, burst.cover, first, wanted))
 
     def _measured(self, burst: Burst, hotkey: str) -> Measured:
-        beside = burst.group[hotkey]
-        share = 0 if burst.is_retry else met_ppm(burst.cover, beside)
+        beside, first = burst.group[hotkey], burst.instead_of
         return Measured(
             at_us=self._clock.now_ns() // 1000,
             miner_hotkey=hotkey,
@@ -244,14 +291,11 @@ class JointProber:
                 cover=burst.cover.number,
                 burst=burst.number,
                 beside=beside,
-                met_ppm=share,
+                met_ppm=0 if first is not None else met_ppm(burst.cover, beside),
                 rate_tps_milli=rate_tps_milli(burst.credits_ppm[hotkey], burst.window),
+                instead_of=None if first is None else first.number,
             ),
         )
-
-    def _suspects(self, burst: Burst) -> set[str]:
-        known = {hotkey: self._book.standing(hotkey).capacity for hotkey in burst.group}
-        return set(suspects_of(known, self._params.shortfall_retried_ppm))
 
     def _secret(self) -> bytes:
         return period_secret(self._store.master_secret, self._store.period())

@@ -14,6 +14,7 @@ from subnet.config import Settings
 from subnet.core.book import StandingBook
 from subnet.core.draws import FIRST_PERIOD, anchor_of, period_secret, secret_digest
 from subnet.core.earnings import (
+    is_any_judged,
     is_settled,
     owed_paid_of,
     pays_of,
@@ -125,7 +126,7 @@ class WeightSetter:
         self._store.save_epoch(self._due_for)
 
     async def _submit(self) -> None:
-        """Send the weights that are due; nothing if nobody was ever audited."""
+        """Send the weights that are due; nothing if nobody was ever judged."""
         epoch = self._due_for
         assert epoch is not None, "weights are due after an epoch"
         metagraph = await self._chain.metagraph()
@@ -148,7 +149,7 @@ class WeightSetter:
             self._submissions += 1
             _log.info("weights of block %d accepted: %s", metagraph.block, _shares(outcome.weights))
         else:
-            _log.info("no answer was audited yet: no weights at block %d", metagraph.block)
+            _log.info("nobody was judged yet: no weights at block %d", metagraph.block)
         root = await asyncio.to_thread(records_root, outcome.records.lines)
         packed = await asyncio.to_thread(pack, outcome.records, outcome.remembered)
         # From here on nothing may be waited for: the standings move on meanwhile.
@@ -168,7 +169,7 @@ class WeightSetter:
         own = metagraph.neuron(self._own_hotkey)
         own_uid = None if own is None else own.uid
         uids = {row.hotkey: row.uid for row in metagraph.neurons}
-        is_any_audited = any(one.audited for one in standings)
+        is_judged = is_any_judged(standings, self._settings.rules)
         return _Outcome(
             standings=tuple(standings),
             remembered=tuple(self._book.remembered()),
@@ -176,7 +177,7 @@ class WeightSetter:
             pays=pays,
             metagraph=metagraph,
             own_uid=own_uid,
-            weights=weights_of(pays, uids, own_uid, is_any_audited=is_any_audited),
+            weights=weights_of(pays, uids, own_uid, is_any_judged=is_judged),
             records=self._store.open_records(),
         )
 

@@ -117,7 +117,7 @@ def test_proven_capacity_is_named_with_what_is_paid_for_it():
 def test_a_newcomer_reads_how_many_it_has_met():
     standing = proven(audited(fresh(), HONEST, 30), 500_000, met_ppm=PPM // 2)
     sentence = told(standing, capacity=CapacityParams())
-    assert "for 62.6 tokens/s" in sentence
+    assert "for 62.5 tokens/s" in sentence
     assert "it has met 50 % of them so far, and pay follows" in sentence
     assert "no burst has probed it" in told(audited(fresh(), HONEST, 30), capacity=CapacityParams())
 

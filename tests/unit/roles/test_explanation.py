@@ -13,15 +13,23 @@ from subnet.config import ValidatorSettings
 from subnet.core import epoch_file
 from subnet.core.audit import PPM, Traffic
 from subnet.core.bundle import DELAY_US
+from subnet.core.capacity import CapacityParams
 from subnet.core.checks import Outcome
-from subnet.core.explanation import ADVICE, DELAYED, EVIDENCE, SignedExplanation
+from subnet.core.explanation import (
+    ADVICE,
+    DELAYED,
+    EVIDENCE,
+    SignedExplanation,
+    explanation_of,
+)
 from subnet.core.replay import replay
 from subnet.core.reputation import Mass
-from subnet.core.scoring import Score
+from subnet.core.rules import RuleParams
+from subnet.core.scoring import LatencyBars, Score, ScoringParams, score_miner
 from subnet.core.standing import after_audit
 from subnet.core.verification.bounds import Reading
 from subnet.core.verification.calibration import BUCKETS
-from subnet.core.verification.evidence import Channel
+from subnet.core.verification.evidence import Channel, EvidenceParams
 from subnet.edge import explanations
 from subnet.edge.epoch_pages import packed
 from subnet.edge.explanations import Explanations, explain_hotkey, explained, view_of
@@ -88,6 +96,23 @@ def test_each_miner_reads_its_own_reasons(subnet):
     assert told(subnet, SILENT).faults["TIMEOUT"] >= 1
     assert told(subnet, SILENT).blames["MINER"] >= 1
     assert told(subnet, miner_hotkey(20)).state == "unknown"
+
+
+def test_the_advice_names_the_bars_of_the_miners_own_release(subnet):
+    standing = subnet.book.standing(SLOW)
+    bars = LatencyBars(first_token_seconds_max=0.5, token_gap_seconds_max=0.2)
+    scoring = ScoringParams(release_bars={standing.release_digest: bars})
+    found = explanation_of(
+        standing,
+        score_miner(standing, PPM, scoring, EvidenceParams(), CapacityParams()),
+        RuleParams(scoring=scoring),
+        None,
+        rules_digest="0" * 64,
+        validator_hotkey=VALIDATOR,
+        at_us=ENDED_US,
+        priors={},
+    )
+    assert "within 0.5 s, no gap above 0.2 s" in factor(found, "latency_ppm").advice
 
 
 @pytest.mark.parametrize("name", DELAYED)

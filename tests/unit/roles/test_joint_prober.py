@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from subnet.core.capacity import paid_tps_milli, proven_tps_milli
+from subnet.core.capacity import proven_tps_milli
 from subnet.core.checks import Outcome
 from subnet.core.records import RECORD, Measured
 from subnet.core.replay import replay
@@ -175,12 +175,19 @@ def test_a_burst_loads_all_at_once_up_to_its_limit_and_no_more(live):
     assert all(4 <= at_once[miner_hotkey(number)] <= limit for number in (0, 1))
 
 
-def test_who_was_in_no_burst_yet_earns_the_audition_alone(live):
-    subnet = live("honest", "honest", capacity={"bursts_per_day": 1})
-    capacity = standing(subnet, 0).capacity
-    params = subnet.settings.capacity
-    assert paid_tps_milli(capacity, params) == params.audition_tps_milli
-    assert min(subnet.shares().values()) > 0.45
+def test_before_the_first_burst_nobody_is_weighed(live):
+    """Else pay would go by identity: four hotkeys on one engine would get four times its pay."""
+    subnet = live("honest", "honest", capacity={"bursts_per_day": 200}, validator={"epochs_max": 1})
+    first_us = min(one.at_us for one in measured(subnet))
+    closed = [subnet.store.epoch_file(block) for block in subnet.store.closed_epochs()]
+    early = [one for one in closed if one.said.at_us < first_us]
+    assert len(early) >= 2
+    assert all(one.said.miners for one in early)
+    assert not any(one.said.weights for one in early)
+    assert [
+        one for file in early for one in replay(file, verify) if one.outcome is Outcome.FAILED
+    ] == []
+    assert len(subnet.shares()) == 2
 
 
 def test_a_restart_goes_on_with_what_was_proven(live):
@@ -206,9 +213,12 @@ def test_a_users_prompt_may_fall_into_a_burst_and_counts_there(live):
 
 
 def test_no_burst_begins_while_the_referee_lags(live):
+    first = live("honest", "honest", validator={"epochs_max": 1})
+    before = standing(first, 0).capacity
+    first.store.close()
     lag = {"audit_interval_seconds": 1000.0, "pending_audits_max": 5, "epochs_max": 3}
     subnet = live("honest", "honest", validator=lag)
-    assert len(measured(subnet)) == 0
+    assert standing(subnet, 0).capacity == before
     assert sum(len(miner.asked) for miner in subnet.miners) < 60
 
 
@@ -261,6 +271,78 @@ def test_a_refusal_of_more_than_was_declared_is_free(live):
 
     subnet = live("honest", before=fill, capacity={"concurrency_max": 8})
     assert Blame.BACK_PRESSURE not in standing(subnet, 0).blames
+
+
+BLOCKS_OF_ONE = {"group_size": 2, "covers_kept": 10}
+
+
+def refusing_once(subnet, hotkey, beside):
+    """Have a miner refuse while another is in a burst too, until that has cost it half its pay."""
+    engines = subnet.client.engines
+    infer = engines.infer
+
+    async def infer_or_refuse(endpoint, request):
+        exchange = await infer(endpoint, request)
+        is_beside = endpoint.hotkey == hotkey and engines.in_flight[beside] > 2
+        if not is_beside or engines.is_over:
+            return exchange
+        return replace(
+            exchange, fault=Fault.REFUSED, rejection_reason="CAPACITY_FULL", response=None
+        )
+
+    async def until_it_costs():
+        engines.is_over = False
+        engines.infer = infer_or_refuse
+        whole = 1000 / TOKEN_SECONDS
+        while (proven_tps_milli(subnet.book.standing(hotkey).capacity) or whole) > whole / 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        engines.is_over = True
+
+    return until_it_costs()
+
+
+def test_a_bad_burst_is_tried_again_and_counts_no_more(live):
+    async def fail(subnet):
+        await asyncio.sleep(30)
+        await refusing_once(subnet, miner_hotkey(0), miner_hotkey(1))
+        await asyncio.sleep(10_000)
+
+    subnet = live(*["honest"] * 4, before=fail, capacity=BLOCKS_OF_ONE)
+    again = [one for one in measured(subnet) if one.result.instead_of is not None]
+    assert {one.miner_hotkey for one in again} >= {miner_hotkey(0), miner_hotkey(1)}
+    assert all(one.result.met_ppm == 0 for one in again)
+    assert proven(subnet, 0) == pytest.approx(1000 / TOKEN_SECONDS, rel=0.1)
+
+
+def test_who_stays_away_from_a_second_try_gave_nothing_in_it(live):
+    """Two on one engine could each be alone with it else."""
+
+    async def hide(subnet):
+        await asyncio.sleep(30)
+        await refusing_once(subnet, miner_hotkey(0), miner_hotkey(1))
+        subnet.miners[1].has_endpoint = False
+        del subnet.roster.peers[miner_hotkey(1)]
+        await asyncio.sleep(10_000)
+
+    subnet = live(*["honest"] * 4, before=hide, capacity=BLOCKS_OF_ONE)
+    assert proven(subnet, 0) == pytest.approx(1000 / TOKEN_SECONDS, rel=0.1)
+    assert proven(subnet, 1) == 0
+
+
+def test_a_second_try_waits_for_whom_it_is_for(live):
+    async def crash(subnet):
+        await asyncio.sleep(30)
+        await refusing_once(subnet, miner_hotkey(0), miner_hotkey(1))
+        subnet.miners[0].has_endpoint = False
+        del subnet.roster.peers[miner_hotkey(0)]
+        await asyncio.sleep(60)
+        subnet.miners[0].has_endpoint = True
+        await asyncio.sleep(10_000)
+
+    subnet = live(
+        *["honest"] * 4, before=crash, capacity=BLOCKS_OF_ONE, validator={"epochs_max": 12}
+    )
+    assert proven(subnet, 0) == pytest.approx(1000 / TOKEN_SECONDS, rel=0.1)
 
 
 def test_a_busy_loop_of_ours_is_held_against_nobody(live):
