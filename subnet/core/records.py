@@ -65,6 +65,16 @@ class _Ending(_Record):
     request_digest: Digest
 
 
+class InBurst(BaseModel):
+    """What an answer was for a burst: all such answers are audited as benchmarks are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    burst: Whole
+    tokens: Whole
+    """Of its tokens, those that arrived in the burst's window."""
+
+
 class Answered(_Ending):
     """A signed answer that passed every structural check."""
 
@@ -76,6 +86,8 @@ class Answered(_Ending):
     """This and the next two at the validator's end, since the request was sent."""
     gap_us_max: Microseconds
     total_us: Microseconds
+    in_burst: InBurst | None = None
+    """None if no burst of this miner's was under way."""
 
     def latency_ppm(self, rules: RuleParams) -> int:
         """How its times compare with the release's bars."""

@@ -14,7 +14,7 @@ from typing import Any
 from protocol.inference import InferenceRequest, InferenceResponse
 from protocol.release import Release
 from subnet.config import Settings
-from subnet.core.audit import Traffic
+from subnet.core.audit import Traffic, answer_share_ppm
 from subnet.core.audited import PendingAudit, SignedAnswer
 from subnet.core.book import StandingBook
 from subnet.core.draws import draw_sampling, draw_task, period_secret, request_id, request_nonce
@@ -22,7 +22,7 @@ from subnet.core.faults import is_over_asked
 from subnet.core.gaming import ExchangeMark, ids_digest, sketch_of
 from subnet.core.history import UserPrompt
 from subnet.core.records import Answered, Faulted, Violated, prompt_digest
-from subnet.core.scoring import gap_us_max
+from subnet.core.scoring import gap_us_max, is_suspect
 from subnet.core.standing import Blame, blame_of_refusal
 from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
@@ -186,7 +186,6 @@ class Dispatcher:
                 _mark(dispatch, exchange, violation),
             )
             return Blame.MINER
-        pending = self._pending(dispatch, exchange, response)
         prompt = dispatch.prompt
         if prompt is not None:
             prompt = replace(
@@ -203,9 +202,11 @@ class Dispatcher:
             first_token_us=times[0],
             gap_us_max=gap_us_max(times, self._bars),
             total_us=exchange.total_us,
+            in_burst=self._ledger.in_burst(exchange, sent_us),
         )
+        pending = self._pending(dispatch, exchange, answered)
         self._save(answered, _mark(dispatch, exchange, None), pending, prompt)
-        self._ledger.note(exchange, sent_us, answered.latency_ppm(self._settings.rules))
+        self._ledger.note(answered, answered.latency_ppm(self._settings.rules))
         return None
 
     def _save(
@@ -254,10 +255,15 @@ class Dispatcher:
             _mark(dispatch, exchange, word or fault),
         )
 
-    def _pending(
-        self, dispatch: Dispatch, exchange: Exchange, response: InferenceResponse
-    ) -> PendingAudit:
-        request = dispatch.request
+    def _pending(self, dispatch: Dispatch, exchange: Exchange, answered: Answered) -> PendingAudit:
+        request, response = dispatch.request, answered.response
+        standing = self._book.standing(exchange.miner_hotkey)
+        share = answer_share_ppm(
+            dispatch.traffic,
+            is_in_burst=answered.in_burst is not None,
+            is_suspect=is_suspect(standing, self._settings.scoring, self._settings.evidence),
+            params=self._settings.audit,
+        )
         return PendingAudit(
             request_id=request.request_id,
             miner_hotkey=exchange.miner_hotkey,
@@ -274,6 +280,7 @@ class Dispatcher:
                 caller_hotkey=self._own_hotkey,
             ),
             signed=SignedAnswer(request, response, exchange.response_signature or ""),
+            share_ppm=share,
             has_consent=dispatch.prompt is None or dispatch.prompt.has_consent,
         )
 
