@@ -271,7 +271,8 @@ ADVICE: Final[Mapping[str, Callable[[RuleParams], str]]] = {
         f"{rules.scoring.token_gap_seconds_max:g} s, "
         f"{rules.scoring.token_seconds_max:g} s a token on average; do not buffer the stream"
     ),
-    "availability_ppm": lambda _: (
-        "answer every request; when full, say so at once by a signed 429 with Retry-After"
+    "availability_ppm": lambda rules: (
+        "answer every request; when full, say so at once by a signed 429 with a Retry-After of at "
+        f"most {rules.standing.retry_after_ms_max / 1000:g} s"
     ),
 }

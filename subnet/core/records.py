@@ -30,6 +30,7 @@ from subnet.core.standing import (
     after_burst,
     after_fault,
     after_violation,
+    requests_refused,
 )
 from subnet.core.verification.bounds import Reading
 from subnet.core.verification.evidence import Channel
@@ -126,7 +127,10 @@ class Faulted(_Ending):
 
     def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
         """The standing after it."""
-        return after_fault(standing, self.word, self.blame, rules.standing)
+        rejection = None if self.refusal is None else self.refusal.rejection
+        is_honest = self.blame is Blame.BACK_PRESSURE
+        missed = requests_refused(rejection, rules.standing) if is_honest else 1.0
+        return after_fault(standing, self.word, self.blame, rules.standing, missed)
 
 
 class Lost(BaseModel):

@@ -22,7 +22,7 @@ from subnet.core.records import (
     Violated,
     prompt_digest,
 )
-from subnet.core.standing import Blame, blame_of_refusal
+from subnet.core.standing import Blame, StandingParams, blame_of_refusal
 from subnet.core.statement import EpochStatement, Unaudited
 
 IN_FLIGHT_US_MAX = 660_000_000
@@ -238,7 +238,7 @@ def check_signatures(segments: Sequence[Segment], said: EpochStatement, verify: 
                 raise FailedError(f"request {record.request_id} is another one under a new name")
             asked.add(record.request_digest)
             if isinstance(record, Faulted):
-                refusals += _assert_fault(record, said, verify)
+                refusals += _assert_fault(record, segment.rules.standing, said, verify)
             else:
                 _assert_answer(record, segment.release_digest, said, verify)
                 answers += 1
@@ -259,7 +259,9 @@ def _assert_answer(
         raise FailedError(f"{record.miner_hotkey} did not sign {record.request_id}")
 
 
-def _assert_fault(record: Faulted, said: EpochStatement, verify: Verify) -> bool:
+def _assert_fault(
+    record: Faulted, params: StandingParams, said: EpochStatement, verify: Verify
+) -> bool:
     """Whether it is a refusal; its word and blame follow from what the miner signed, or did not."""
     refusal = record.refusal
     if (record.word in REASONS) is (refusal is None):
@@ -278,8 +280,10 @@ def _assert_fault(record: Faulted, said: EpochStatement, verify: Verify) -> bool
     signature = record.refusal_signature or ""
     if not is_theirs or not verify(refusal.signing_bytes(), signature, record.miner_hotkey):
         raise FailedError(f"{record.miner_hotkey} did not refuse {record.request_id}")
-    blame = blame_of_refusal(record.word)
+    blame = blame_of_refusal(refusal.rejection, params)
     allowed = {blame, Blame.GATEWAY} if blame is Blame.BACK_PRESSURE else {blame}
     if record.blame not in allowed:
-        raise FailedError(f"request {record.request_id}: {record.word} is not {record.blame}")
+        wait = f"to be asked again after {refusal.rejection.retry_after_ms} ms"
+        words = f"{record.word}, {wait}, is not {record.blame}"
+        raise FailedError(f"request {record.request_id}: {words}")
     return True

@@ -63,6 +63,14 @@ class Outcome:
     blame: Blame | None
     """Whose fault it is that there is no sound answer; None if there is one."""
 
+    @property
+    def wait_seconds(self) -> float:
+        """How long the miner asked us to wait, if it did so honestly."""
+        refusal = self.exchange.refusal
+        if refusal is None or self.blame not in (Blame.BACK_PRESSURE, Blame.GATEWAY):
+            return 0.0
+        return (refusal.rejection.retry_after_ms or 0) / 1000
+
 
 class Dispatcher:
     """Asks one miner one thing, and remembers what came of it."""
@@ -97,6 +105,8 @@ class Dispatcher:
         self._bars = settings.scoring.bars_of(self._release_digest)
         self._in_flight: Counter[str] = Counter()
         """Requests, by hotkey."""
+        self._quiet_until_us: Counter[str] = Counter()
+        """Until when a miner asked us to wait, by hotkey, by the monotonic timer."""
 
     def next_turn(self) -> Turn:
         """A turn that is now due: whoever takes it must `ask` by it."""
@@ -105,6 +115,10 @@ class Dispatcher:
     def in_flight(self, hotkey: str) -> int:
         """How many requests of ours a miner has."""
         return self._in_flight[hotkey]
+
+    def must_wait(self, hotkey: str) -> bool:
+        """Whether a miner said honestly that it is full, and named a later time."""
+        return self._clock.monotonic_us() < self._quiet_until_us[hotkey]
 
     def can_ask(self, prompt: UserPrompt) -> bool:
         """Whether an answer to it could be checked."""
@@ -125,7 +139,10 @@ class Dispatcher:
             is_full = is_over_asked(others, peer.concurrent_requests_max)
             blame = await self._blame(exchange, is_full=is_full)
             self._record_fault(dispatch, exchange, blame)
-            return Outcome(exchange, blame)
+            outcome = Outcome(exchange, blame)
+            wait_us = round(outcome.wait_seconds * 1e6)
+            self._quiet_until_us[hotkey] = self._clock.monotonic_us() + wait_us
+            return outcome
         return Outcome(exchange, self._record(dispatch, exchange, exchange.response, sent_us))
 
     async def _blame(self, exchange: Exchange, *, is_full: bool) -> Blame:
@@ -133,7 +150,8 @@ class Dispatcher:
             return await self._faults.blame_of_stall()
         if exchange.fault is not Fault.REFUSED:
             return Blame.MINER
-        blame = blame_of_refusal(exchange.rejection_reason)
+        rejection = None if exchange.refusal is None else exchange.refusal.rejection
+        blame = blame_of_refusal(rejection, self._settings.standing)
         return Blame.GATEWAY if blame is Blame.BACK_PRESSURE and is_full else blame
 
     def _draw_dispatch(self, turn: Turn, prompt: UserPrompt | None) -> Dispatch:

@@ -354,6 +354,13 @@ def test_blame_and_refusals_follow_from_what_the_miner_signed(files):
         {"refusal": None},
         {"refusal": other},
         {"blame": Blame.MINER},
+        *[
+            {"refusal": refused.refusal.model_copy(update={"rejection": rejection})}
+            for rejection in (
+                refused.refusal.rejection.model_copy(update={"retry_after_ms": wait_ms})
+                for wait_ms in (None, 0, 60_001)
+            )
+        ],
         {"word": "TIMEOUT"},
         {"refusal_signature": "1" * 128},
     ):
