@@ -1,6 +1,7 @@
 """Signed answers and whole bundles, as a validator would have kept them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bittensor.keyfiles import Keypair
 
@@ -129,6 +130,7 @@ def pending_of_answer(
         signed.response.digest(),
         claim,
         signed,
+        AuditParams().benchmark_ppm,
         has_consent,
     )
 
@@ -152,9 +154,11 @@ def audited(
         found = readings(pending.claim, score, table, pending.traffic)
         assert found is not None
         after = step(state, found, evidence)
-        draw = draw_of(pending, audit.benchmark_ppm)
+        pending = replace(pending, share_ppm=audit.benchmark_ppm)
+        draw = draw_of(pending)
         if pending.traffic is Traffic.ORGANIC:
-            draw = draw_of(pending, audit.organic_ppm, BLOCK, BLOCK_HASH)
+            pending = replace(pending, share_ppm=audit.organic_ppm)
+            draw = draw_of(pending, BLOCK, BLOCK_HASH)
         kept.append(kept_answer(DrawnAnswer(pending, draw), score, found, state, after, number))
         if after.is_alarmed:
             break

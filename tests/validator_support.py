@@ -185,8 +185,30 @@ _FAULTS = {
     "tarpit": (Fault.TIMEOUT, None),
     "breaks": (Fault.BROKEN_STREAM, None),
     "full": (Fault.REFUSED, "CAPACITY_FULL"),
+    "full for ever": (Fault.REFUSED, "CAPACITY_FULL"),
+    "full for long": (Fault.REFUSED, "CAPACITY_FULL"),
+    "out of budget": (Fault.REFUSED, "TOKEN_BUDGET_EXCEEDED"),
     "lies": (Fault.FALSE_CLAIM, None),
 }
+
+
+_RETRY_AFTER_MS = {
+    "full": 500,
+    "full for ever": None,
+    "full for long": 60_001,
+    "out of budget": 500,
+}
+
+
+def refusal_of(request: Any, hotkey: str, reason: str, retry_after_ms: int | None) -> Refusal:
+    """What a miner signs when it says no."""
+    return Refusal(
+        request_id=request.request_id,
+        request_digest=request.digest(),
+        miner_hotkey=hotkey,
+        caller_hotkey=VALIDATOR,
+        rejection=Rejection(reason=reason, detail="scripted", retry_after_ms=retry_after_ms),
+    )
 
 
 def _exchange(
@@ -200,13 +222,8 @@ def _exchange(
     slow = 20_000_000 if miner.behaviour == "slow" else 500_000
     refusal = None
     if reason is not None:
-        refusal = Refusal(
-            request_id=request.request_id,
-            request_digest=request.digest(),
-            miner_hotkey=miner.hotkey,
-            caller_hotkey=VALIDATOR,
-            rejection=Rejection(reason=reason, detail="scripted"),
-        )
+        wait_ms = _RETRY_AFTER_MS[miner.behaviour]
+        refusal = refusal_of(request, miner.hotkey, reason, wait_ms)
     return Exchange(
         request=request,
         miner_hotkey=miner.hotkey,

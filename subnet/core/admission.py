@@ -40,6 +40,8 @@ class AdmissionParams(BaseModel):
     """Length of a block; only tells a caller without budget how long to wait."""
     capacity_retry_after_ms: int = Field(default=500, ge=1, le=3_600_000)
     """What a caller is told to wait when every slot that it may use is taken."""
+    stopping_retry_after_ms: int = Field(default=10_000, ge=1, le=3_600_000)
+    """What a caller is told to wait when the miner stops: as long as a start takes."""
 
 
 @dataclass(frozen=True, slots=True)

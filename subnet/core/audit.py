@@ -55,6 +55,17 @@ def audit_share_ppm(traffic: Traffic, *, is_suspect: bool, params: AuditParams) 
     return max(share, params.suspect_ppm) if is_suspect else share
 
 
+def answer_share_ppm(
+    traffic: Traffic, *, is_in_burst: bool, is_suspect: bool, params: AuditParams
+) -> int:
+    """The share that holds for one answer from when it comes, before anybody knows its draw.
+
+    In a burst answers to users are audited as benchmarks are.
+    """
+    asked = Traffic.BENCHMARK if is_in_burst else traffic
+    return audit_share_ppm(asked, is_suspect=is_suspect, params=params)
+
+
 def audit_draw_ppm(response_digest: str, block_hash: bytes, secret: bytes) -> int:
     """The draw in [0, 1 000 000): audited if it lies below the share."""
     message = b"assay/audit/1\n" + bytes.fromhex(response_digest) + block_hash + secret

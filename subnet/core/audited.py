@@ -33,6 +33,8 @@ class PendingAudit:
     response_digest: str
     claim: Claim
     signed: SignedAnswer
+    share_ppm: int
+    """Which share of such answers is audited; settled when the answer came."""
     has_consent: bool = True
     """Whether the words may be shown to others: benchmarks always, users' only if they agreed."""
     draw_block: int | None = None

@@ -116,14 +116,21 @@ def users_max(declared: int, params: CapacityParams) -> int:
     return min(params.concurrency_max, max(1, declared * 3 // 4))
 
 
-def credit_ppm(token_times_us: Sequence[int], sent_us: int, window: range, latency_ppm: int) -> int:
-    """What one answer adds to a burst: millionths of a token.
+def tokens_inside(token_times_us: Sequence[int], sent_us: int, window: range) -> int:
+    """How many tokens of one answer arrived in a burst's window.
 
     `token_times_us` count from its sending at `sent_us`; `window` is in microseconds of the same
-    clock as `sent_us`. Tokens of an answer beyond the latency bars count for less, as its pay does.
+    clock as `sent_us`.
     """
-    inside = sum(window.start <= sent_us + time < window.stop for time in token_times_us)
-    return inside * latency_ppm
+    return sum(window.start <= sent_us + time < window.stop for time in token_times_us)
+
+
+def credit_ppm(tokens: int, latency_ppm: int) -> int:
+    """What so many tokens of one answer add to a burst: millionths of a token.
+
+    Tokens of an answer beyond the latency bars count for less, as its pay does.
+    """
+    return tokens * latency_ppm
 
 
 def rate_tps_milli(credits_ppm: int, window: range) -> int:

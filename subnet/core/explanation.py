@@ -284,7 +284,8 @@ ADVICE: Final[Mapping[str, Callable[[MinerStanding, RuleParams], str]]] = {
         "in full once you have met everybody"
     ),
     "latency_ppm": lambda one, rules: _bars(rules.scoring.bars_of(one.release_digest)),
-    "availability_ppm": lambda _one, _rules: (
-        "answer every request; when full, say so at once by a signed 429 with Retry-After"
+    "availability_ppm": lambda _one, rules: (
+        "answer every request; when full, say so at once by a signed 429 with a Retry-After of at "
+        f"most {rules.standing.retry_after_ms_max / 1000:g} s"
     ),
 }

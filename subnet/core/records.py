@@ -30,6 +30,7 @@ from subnet.core.standing import (
     after_burst,
     after_fault,
     after_violation,
+    requests_refused,
 )
 from subnet.core.verification.bounds import Reading
 from subnet.core.verification.evidence import Channel
@@ -65,6 +66,16 @@ class _Ending(_Record):
     request_digest: Digest
 
 
+class InBurst(BaseModel):
+    """What an answer was for a burst: all such answers are audited as benchmarks are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    burst: Whole
+    tokens: Whole
+    """Of its tokens, those that arrived in the burst's window."""
+
+
 class Answered(_Ending):
     """A signed answer that passed every structural check."""
 
@@ -76,6 +87,8 @@ class Answered(_Ending):
     """This and the next two at the validator's end, since the request was sent."""
     gap_us_max: Microseconds
     total_us: Microseconds
+    in_burst: InBurst | None = None
+    """None if no burst of this miner's was under way."""
 
     def latency_ppm(self, rules: RuleParams) -> int:
         """How its times compare with the release's bars."""
@@ -114,7 +127,10 @@ class Faulted(_Ending):
 
     def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
         """The standing after it."""
-        return after_fault(standing, self.word, self.blame, rules.standing)
+        rejection = None if self.refusal is None else self.refusal.rejection
+        is_honest = self.blame is Blame.BACK_PRESSURE
+        missed = requests_refused(rejection, rules.standing) if is_honest else 1.0
+        return after_fault(standing, self.word, self.blame, rules.standing, missed)
 
 
 class Lost(BaseModel):

@@ -6,6 +6,7 @@ and that it asked as soon as its draws were due.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Final
 
 from pydantic import ValidationError
@@ -31,7 +32,7 @@ from subnet.core.earnings import (
     weights_of,
     withheld_of,
 )
-from subnet.core.records import RECORD, Faulted, Lost, Paid, PassedOver, Record, Started
+from subnet.core.records import RECORD, Faulted, Paid, Record
 from subnet.core.replay_draws import (
     check_audits,
     check_draws,
@@ -39,6 +40,7 @@ from subnet.core.replay_draws import (
     check_secrets,
     check_signatures,
 )
+from subnet.core.replay_walk import walk
 from subnet.core.scoring import Score
 from subnet.core.statement import (
     EpochStatement,
@@ -89,15 +91,15 @@ def _replay_records(
     file: EpochFile, records: list[Record], verify: Verify, checks: _Checks
 ) -> None:
     segments = segments_of(file, records)
+    walked = cache(lambda: walk(segments, file.before))
     checks.held("due", lambda: check_due(file, records))
     checks.held("secrets", lambda: check_secrets(file, records))
     checks.held("draws", lambda: check_draws(segments, file))
-    checks.held("audits", lambda: check_audits(segments, file))
+    checks.held("audits", lambda: check_audits(segments, file, walked().shares_ppm))
     checks.held("signatures", lambda: check_signatures(segments, file.said, verify))
     checks.held("paid", lambda: _paid(file, records))
-    books: list[StandingBook] = []
-    if checks.held("standings", lambda: _standings(segments, file, books)):
-        checks.held("factors", lambda: _factors(segments[-1], file.said, books[0]))
+    if checks.held("standings", lambda: _standings(walked().book, file.said)):
+        checks.held("factors", lambda: _factors(segments[-1], file.said, walked().book))
 
 
 def chain_checks(
@@ -221,17 +223,9 @@ def _paid(file: EpochFile, records: Sequence[Record]) -> str:
     return f"{len(paid)} miners were paid late or not yet"
 
 
-def _standings(segments: Sequence[Segment], file: EpochFile, books: list[StandingBook]) -> str:
-    """The book as the validator kept it: a record that moves nothing puts nothing in."""
-    found = list(file.before)
-    for segment in segments:
-        book = StandingBook(found, segment.release_digest, segment.rules)
-        for record in segment.records:
-            if not isinstance(record, Lost | Started | PassedOver):
-                book.put([book.after(record)])
-        found = book.remembered()
-    books.append(book)
-    if standings_digest(found) != file.said.standings_digest:
+def _standings(book: StandingBook, said: EpochStatement) -> str:
+    found = book.remembered()
+    if standings_digest(found) != said.standings_digest:
         raise FailedError("the records lead to other standings than the statement names")
     return f"{len(found)} miners, as the records lead to"
 

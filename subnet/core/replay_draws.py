@@ -4,10 +4,10 @@ Each function looks at one thing, says in one line what it found, and raises Fai
 record contradicts the rules, or OpenError where something is still hidden.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from protocol.errors import RejectionReason
-from subnet.core.audit import PPM, AuditParams, Traffic, audit_draw_ppm
+from subnet.core.audit import PPM, Traffic, audit_draw_ppm
 from subnet.core.checks import EpochFile, FailedError, OpenError, Segment, Verify
 from subnet.core.draws import REVEALED_AFTER, draw_task, request_id, secret_digest
 from subnet.core.records import (
@@ -22,7 +22,7 @@ from subnet.core.records import (
     Violated,
     prompt_digest,
 )
-from subnet.core.standing import Blame, blame_of_refusal
+from subnet.core.standing import Blame, StandingParams, blame_of_refusal
 from subnet.core.statement import EpochStatement, Unaudited
 
 IN_FLIGHT_US_MAX = 660_000_000
@@ -135,8 +135,13 @@ def check_draws(segments: Sequence[Segment], file: EpochFile) -> str:
     return f"{words}; {of_users} are said to be users'"
 
 
-def check_audits(segments: Sequence[Segment], file: EpochFile) -> str:
-    """Who is audited was drawn, and no answer was left out."""
+def check_audits(
+    segments: Sequence[Segment], file: EpochFile, shares_ppm: Mapping[int, int]
+) -> str:
+    """Who is audited was drawn, and no answer was left out.
+
+    `shares_ppm` holds the audited share by counter, as each miner stood when it answered.
+    """
     said, before = file.said, file.said_before
     due = {} if before is None else {one.counter: one for one in before.waiting}
     hashes: dict[int, str] = {}
@@ -144,10 +149,10 @@ def check_audits(segments: Sequence[Segment], file: EpochFile) -> str:
     for segment in segments:
         for record in segment.records:
             if isinstance(record, Answered):
-                due[record.counter] = waiting_of(record)
+                due[record.counter] = waiting_of(record, shares_ppm[record.counter])
             elif isinstance(record, Audited | PassedOver):
                 _assert_of_an_answer(record, due, seen)
-                _assert_drawn(record, segment.rules.audit, file, hashes)
+                _assert_drawn(record, due[record.draw.counter].share_ppm, file, hashes)
                 seen.add(record.draw.counter)
     waiting = tuple(one for counter, one in due.items() if counter not in seen)
     if waiting != said.waiting:
@@ -157,7 +162,7 @@ def check_audits(segments: Sequence[Segment], file: EpochFile) -> str:
     return f"{len(seen)} drawn or passed over as the rules say, {len(waiting)} wait"
 
 
-def waiting_of(record: Answered) -> Unaudited:
+def waiting_of(record: Answered, share_ppm: int) -> Unaudited:
     """An answer as a statement names it."""
     return Unaudited(
         counter=record.counter,
@@ -165,6 +170,7 @@ def waiting_of(record: Answered) -> Unaudited:
         miner_hotkey=record.miner_hotkey,
         traffic=record.traffic,
         response_digest=record.response.digest(),
+        share_ppm=share_ppm,
     )
 
 
@@ -174,25 +180,24 @@ def _assert_of_an_answer(
     counter = record.draw.counter
     if counter in seen:
         raise FailedError(f"the answer to draw {counter} was audited twice")
-    if due.get(counter) != Unaudited(
-        counter=counter,
-        period=record.draw.period,
-        miner_hotkey=record.miner_hotkey,
-        traffic=record.traffic,
-        response_digest=record.response_digest,
+    answer = due.get(counter)
+    said = record.draw.period, record.miner_hotkey, record.traffic, record.response_digest
+    if answer is None or said != (
+        answer.period,
+        answer.miner_hotkey,
+        answer.traffic,
+        answer.response_digest,
     ):
         raise FailedError(f"the audit of draw {counter} is of an answer that nobody gave")
 
 
 def _assert_drawn(
-    record: Audited | PassedOver, audit: AuditParams, file: EpochFile, hashes: dict[int, str]
+    record: Audited | PassedOver, share_ppm: int, file: EpochFile, hashes: dict[int, str]
 ) -> None:
     draw = record.draw
-    is_benchmark = record.traffic is Traffic.BENCHMARK
-    share = audit.benchmark_ppm if is_benchmark else audit.organic_ppm
-    # Users' answers in a burst are audited as benchmarks are.
-    if draw.share_ppm not in {share, max(share, audit.suspect_ppm), audit.benchmark_ppm}:
-        raise FailedError(f"draw {draw.counter}: no rule audits a share of {draw.share_ppm} ppm")
+    if draw.share_ppm != share_ppm:
+        words = f"{share_ppm} ppm of such answers are audited, not {draw.share_ppm}"
+        raise FailedError(f"draw {draw.counter}: as its miner stood, {words}")
     is_audited = isinstance(record, Audited)
     if draw.share_ppm == PPM:
         if not is_audited:
@@ -233,7 +238,7 @@ def check_signatures(segments: Sequence[Segment], said: EpochStatement, verify: 
                 raise FailedError(f"request {record.request_id} is another one under a new name")
             asked.add(record.request_digest)
             if isinstance(record, Faulted):
-                refusals += _assert_fault(record, said, verify)
+                refusals += _assert_fault(record, segment.rules.standing, said, verify)
             else:
                 _assert_answer(record, segment.release_digest, said, verify)
                 answers += 1
@@ -254,7 +259,9 @@ def _assert_answer(
         raise FailedError(f"{record.miner_hotkey} did not sign {record.request_id}")
 
 
-def _assert_fault(record: Faulted, said: EpochStatement, verify: Verify) -> bool:
+def _assert_fault(
+    record: Faulted, params: StandingParams, said: EpochStatement, verify: Verify
+) -> bool:
     """Whether it is a refusal; its word and blame follow from what the miner signed, or did not."""
     refusal = record.refusal
     if (record.word in REASONS) is (refusal is None):
@@ -273,8 +280,10 @@ def _assert_fault(record: Faulted, said: EpochStatement, verify: Verify) -> bool
     signature = record.refusal_signature or ""
     if not is_theirs or not verify(refusal.signing_bytes(), signature, record.miner_hotkey):
         raise FailedError(f"{record.miner_hotkey} did not refuse {record.request_id}")
-    blame = blame_of_refusal(record.word)
+    blame = blame_of_refusal(refusal.rejection, params)
     allowed = {blame, Blame.GATEWAY} if blame is Blame.BACK_PRESSURE else {blame}
     if record.blame not in allowed:
-        raise FailedError(f"request {record.request_id}: {record.word} is not {record.blame}")
+        wait = f"to be asked again after {refusal.rejection.retry_after_ms} ms"
+        words = f"{record.word}, {wait}, is not {record.blame}"
+        raise FailedError(f"request {record.request_id}: {words}")
     return True

@@ -278,6 +278,7 @@ def draw_problem(bundle: EvidenceBundle, answer: AnswerEvidence) -> str | None:
         audit_share_ppm(bundle.traffic, is_suspect=suspect, params=params)
         for suspect in (False, True)
     }
+    shares.add(params.benchmark_ppm)  # Users' answers in a burst are audited as benchmarks are.
     if draw.share_ppm not in shares:
         return "the audited share is none of the rules'"
     if (draw.block is None) != (draw.block_hash is None):

@@ -149,6 +149,17 @@ def is_suspect(standing: MinerStanding, params: ScoringParams, evidence: Evidenc
     )
 
 
+def is_verified(
+    before: MinerStanding, after: MinerStanding, params: ScoringParams, *, is_covered: bool
+) -> bool:
+    """Whether an audit found the answer to agree with the release, or holds nothing against it.
+
+    `before` and `after` are the standings around it; `is_covered` says whether the calibration
+    covers it.
+    """
+    return after.verified > before.verified or (is_covered and not params.integrity_check)
+
+
 def has_passed_probation(standing: MinerStanding, params: ScoringParams) -> bool:
     """Whether users' own prompts may go to this miner."""
     is_open = is_gate_open(standing, params) and not is_held(standing, params)

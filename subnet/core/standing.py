@@ -7,11 +7,11 @@ each observation, not with time: a miner that nobody asked keeps exactly what it
 import math
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from protocol.errors import RejectionReason
+from protocol.errors import Rejection, RejectionReason
 from subnet.core.audit import Traffic
 from subnet.core.capacity import BurstResult, Capacity, CapacityParams
 from subnet.core.capacity import after_burst as capacity_after_burst
@@ -26,6 +26,9 @@ from subnet.core.verification.evidence import (
     log_evidence,
 )
 from subnet.core.verification.verdict import step
+
+PASSING: Final = frozenset({RejectionReason.CAPACITY_FULL, RejectionReason.STOPPING})
+"""Why an honest miner may say no for a while."""
 
 
 class _Frozen(BaseModel):
@@ -60,6 +63,10 @@ class StandingParams(_Frozen):
     """From this share on it costs as much as a fault, or a miner could pick its tasks."""
     back_pressure_prior_requests: Annotated[float, Field(gt=0, le=10_000)] = 10.0
     """Requests for which a newcomer is taken as never refusing."""
+    retry_after_ms_max: Annotated[int, Field(ge=1, le=3_600_000)] = 60_000
+    """Back-pressure that asks us to wait for longer, or names no time, is no back-pressure."""
+    back_pressure_request_ms: Annotated[int, Field(ge=1, le=3_600_000)] = 2000
+    """So much of the time that it asks for counts as one more refused request."""
     reinstatement_answers: Annotated[int, Field(ge=1, le=10_000_000)] = 5000
     """Audited answers in a row without a warning that open a closed gate, into probation."""
 
@@ -163,19 +170,25 @@ def observed(sums: Decayed, value: float, weight: float, half_life: float) -> De
     return Decayed(total=sums.total * keep + value * weight, weight=sums.weight * keep + weight)
 
 
-def blame_of_refusal(reason: str | None) -> Blame:
+def blame_of_refusal(rejection: Rejection | None, params: StandingParams) -> Blame:
     """Who is to blame for a refusal.
 
-    Only back-pressure is honest. Any other counts against the miner, although some are ours to
-    mend (a wrong clock): those hit all miners alike, and a free refusal would let a miner choose
-    its tasks.
+    Only back-pressure is honest, and only if it says when to ask again, before long. A full miner
+    may be full of others' requests, so how many of ours it has does not matter; a budget of tokens
+    is none that its card declares. Any other refusal counts against the miner, although some are
+    ours to mend (a wrong clock): those hit all miners alike, and a free refusal would let a miner
+    choose its tasks.
     """
-    free = (
-        RejectionReason.CAPACITY_FULL,
-        RejectionReason.TOKEN_BUDGET_EXCEEDED,
-        RejectionReason.STOPPING,
-    )
-    return Blame.BACK_PRESSURE if reason in free else Blame.MINER
+    if rejection is None or rejection.reason not in PASSING:
+        return Blame.MINER
+    is_named = 0 < (rejection.retry_after_ms or 0) <= params.retry_after_ms_max
+    return Blame.BACK_PRESSURE if is_named else Blame.MINER
+
+
+def requests_refused(rejection: Rejection | None, params: StandingParams) -> float:
+    """How many requests a refusal stands for: in the time that it asks for we ask nothing."""
+    wait_ms = 0 if rejection is None else rejection.retry_after_ms or 0
+    return max(1.0, wait_ms / params.back_pressure_request_ms)
 
 
 def back_pressure_cost(share: float, params: StandingParams) -> float:

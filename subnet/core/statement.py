@@ -13,7 +13,7 @@ from pydantic import Field
 
 from protocol.message import WireMessage
 from protocol.units import BlockNumber, Digest, Hotkey, Microseconds, Signature
-from subnet.core.audit import Traffic
+from subnet.core.audit import Ppm, Traffic
 from subnet.core.bundle import DELAY_US, Whole
 from subnet.core.merkle import leaf_hash, root_of
 from subnet.core.scoring import Score
@@ -51,6 +51,8 @@ class Unaudited(WireMessage):
     miner_hotkey: Hotkey
     traffic: Traffic = Field(strict=False)
     response_digest: Digest
+    share_ppm: Ppm
+    """Which share of such answers is audited; settled when the answer came."""
 
 
 class MinerPay(WireMessage):

@@ -23,9 +23,11 @@ from protocol.inference import (
     InferenceResponse,
     OutputHash,
 )
-from subnet.core.standing import Blame, blame_of_refusal
 from subnet.ports import Fault, SignatureVerifier
 
+_BEFORE_THE_STREAM: Final = frozenset(
+    {RejectionReason.CAPACITY_FULL, RejectionReason.TOKEN_BUDGET_EXCEEDED}
+)
 _FLOAT16_MAX_BITS: Final = 0x7BFF
 _SIGN_BIT: Final = 0x8000
 
@@ -143,8 +145,7 @@ class AnswerReader:
         raise self._late(line.rejection, line.signature)
 
     def _late(self, rejection: Rejection, signature: str | None) -> StreamFaultError:
-        blame = blame_of_refusal(rejection.reason)
-        if blame is Blame.BACK_PRESSURE and rejection.reason is not RejectionReason.STOPPING:
+        if rejection.reason in _BEFORE_THE_STREAM:
             # A full node says so before it starts; later, the word would be a free way out of a
             # task that turned out hard.
             return StreamFaultError(

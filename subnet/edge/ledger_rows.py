@@ -48,6 +48,7 @@ def open_records(
         PENDING.c.miner_hotkey,
         PENDING.c.traffic,
         PENDING.c.response_digest,
+        PENDING.c.share_ppm,
     )
     waiting = tuple(
         Unaudited(**{**row, "traffic": Traffic(row["traffic"])})

@@ -33,6 +33,7 @@ PENDING = sa.Table(
     sa.Column("request", sa.String, nullable=False),
     sa.Column("response", sa.String, nullable=False),
     sa.Column("signature", sa.String, nullable=False),
+    sa.Column("share_ppm", sa.Integer, nullable=False),
     sa.Column("has_consent", sa.Boolean, nullable=False),
     sa.Column("draw_block", sa.Integer),
 )

@@ -16,7 +16,6 @@ from subnet.core.audit import (
     PPM,
     Traffic,
     audit_draw_ppm,
-    audit_share_ppm,
     is_referee_sound,
     readings,
 )
@@ -26,7 +25,7 @@ from subnet.core.book import StandingBook
 from subnet.core.canary import Canary
 from subnet.core.draws import draw_task, period_secret
 from subnet.core.records import Audited, PassedOver, Record
-from subnet.core.scoring import is_suspect
+from subnet.core.scoring import is_verified
 from subnet.core.standing import MinerStanding
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
@@ -134,33 +133,26 @@ class Auditor:
         """(audited, passed over); the rest waits for its block. Raises ChainError."""
         drawn: list[DrawnAnswer] = []
         passed_over: list[DrawnAnswer] = []
-        open_ones: list[tuple[PendingAudit, int]] = []
+        open_ones: list[PendingAudit] = []
         for pending in waiting:
-            share = self._share_ppm(pending)
-            if share == PPM:
-                drawn.append(DrawnAnswer(pending, draw_of(pending, share)))
+            if pending.share_ppm == PPM:
+                drawn.append(DrawnAnswer(pending, draw_of(pending)))
             else:
-                open_ones.append((pending, share))
-        unnamed = [pending.request_id for pending, _ in open_ones if pending.draw_block is None]
+                open_ones.append(pending)
+        unnamed = [pending.request_id for pending in open_ones if pending.draw_block is None]
         if unnamed:
             self._store.name_draw_block(unnamed, await self._chain.block_number() + 1)
-        named = [(one, share) for one, share in open_ones if one.draw_block is not None]
+        named = [pending for pending in open_ones if pending.draw_block is not None]
         if named:
             final = await self._chain.wait_for_block(0)
-            for pending, share in named:
+            for pending in named:
                 if pending.draw_block is not None and pending.draw_block <= final:
-                    is_drawn = await self._draw_ppm(pending, pending.draw_block) < share
+                    draw_ppm = await self._draw_ppm(pending, pending.draw_block)
+                    is_drawn = draw_ppm < pending.share_ppm
                     block_hash = self._block_hashes[pending.draw_block]
-                    draw = draw_of(pending, share, pending.draw_block, block_hash)
+                    draw = draw_of(pending, pending.draw_block, block_hash)
                     (drawn if is_drawn else passed_over).append(DrawnAnswer(pending, draw))
         return drawn, passed_over
-
-    def _share_ppm(self, pending: PendingAudit) -> int:
-        standing = self._book.standing(pending.miner_hotkey)
-        suspect = is_suspect(standing, self._settings.scoring, self._settings.evidence)
-        is_benchmark = self._ledger.holds(pending.request_id)
-        traffic = Traffic.BENCHMARK if is_benchmark else pending.traffic
-        return audit_share_ppm(traffic, is_suspect=suspect, params=self._settings.audit)
 
     async def _draw_ppm(self, pending: PendingAudit, block: int) -> int:
         if block not in self._block_hashes:
@@ -191,8 +183,8 @@ class Auditor:
         self._book.put(changed)
         for one in (*drawn, *passed_over):
             request_id = one.pending.request_id
-            is_verified = request_id in batch.verified
-            self._ledger.settle(request_id, one.draw.share_ppm, is_verified=is_verified)
+            is_good = request_id in batch.verified
+            self._ledger.settle(request_id, one.draw.share_ppm, is_verified=is_good)
         if batch.is_raised:
             self._audits_until_canary = 0
 
@@ -222,8 +214,7 @@ class Auditor:
         )
         after = record.apply(before, self._rules)
         batch.changed[hotkey] = after
-        is_checked = self._settings.scoring.integrity_check
-        if after.verified > before.verified or (found is not None and not is_checked):
+        if is_verified(before, after, self._settings.scoring, is_covered=found is not None):
             batch.verified.add(pending.request_id)
         batch.records.append(record)
         batch.is_raised |= after.hold is not None and before.hold is None

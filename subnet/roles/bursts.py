@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from subnet.core.audit import PPM
-from subnet.core.capacity import credit_ppm
+from subnet.core.capacity import credit_ppm, tokens_inside
 from subnet.core.cover import Cover, Pair
+from subnet.core.records import Answered, InBurst
 from subnet.ports import Exchange
 
 
@@ -65,22 +66,26 @@ class BurstLedger:
         self._waiting: dict[str, tuple[Burst, str, int]] = {}
         self.running: Burst | None = None
 
-    def note(self, exchange: Exchange, sent_us: int, latency_ppm: int) -> None:
-        """A sound answer came, to whatever question of ours; it waits for its audit.
+    def in_burst(self, exchange: Exchange, sent_us: int) -> InBurst | None:
+        """What a sound answer that just came, to whatever question of ours, is for a burst.
 
         `sent_us` is when it was asked, by the monotonic timer. In a burst, what the burst itself
         did not ask counts as well: it took the miner's time.
         """
-        burst, hotkey = self.running, exchange.miner_hotkey
-        if burst is None or hotkey not in burst.group:
-            return
-        credit = credit_ppm(exchange.token_times_us, sent_us, burst.window, latency_ppm)
-        burst.waiting += 1
-        self._waiting[exchange.request.request_id] = burst, hotkey, credit
+        burst = self.running
+        if burst is None or exchange.miner_hotkey not in burst.group:
+            return None
+        tokens = tokens_inside(exchange.token_times_us, sent_us, burst.window)
+        return InBurst(burst=burst.number, tokens=tokens)
 
-    def holds(self, request_id: str) -> bool:
-        """Whether an answer belongs to a burst: it is audited as benchmarks are, whoever asked."""
-        return request_id in self._waiting
+    def note(self, answered: Answered, latency_ppm: int) -> None:
+        """That answer is saved, and waits for its audit."""
+        burst, found = self.running, answered.in_burst
+        if burst is None or found is None:
+            return
+        burst.waiting += 1
+        credit = credit_ppm(found.tokens, latency_ppm)
+        self._waiting[answered.request_id] = burst, answered.miner_hotkey, credit
 
     def settle(self, request_id: str, share_ppm: int, *, is_verified: bool) -> None:
         """An answer was audited, or passed over; of others nothing happens.

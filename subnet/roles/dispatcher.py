@@ -14,7 +14,7 @@ from typing import Any
 from protocol.inference import InferenceRequest, InferenceResponse
 from protocol.release import Release
 from subnet.config import Settings
-from subnet.core.audit import Traffic
+from subnet.core.audit import Traffic, answer_share_ppm
 from subnet.core.audited import PendingAudit, SignedAnswer
 from subnet.core.book import StandingBook
 from subnet.core.draws import draw_sampling, draw_task, period_secret, request_id, request_nonce
@@ -22,7 +22,7 @@ from subnet.core.faults import is_over_asked
 from subnet.core.gaming import ExchangeMark, ids_digest, sketch_of
 from subnet.core.history import UserPrompt
 from subnet.core.records import Answered, Faulted, Violated, prompt_digest
-from subnet.core.scoring import gap_us_max
+from subnet.core.scoring import gap_us_max, is_suspect
 from subnet.core.standing import Blame, blame_of_refusal
 from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
@@ -63,6 +63,14 @@ class Outcome:
     blame: Blame | None
     """Whose fault it is that there is no sound answer; None if there is one."""
 
+    @property
+    def wait_seconds(self) -> float:
+        """How long the miner asked us to wait, if it did so honestly."""
+        refusal = self.exchange.refusal
+        if refusal is None or self.blame not in (Blame.BACK_PRESSURE, Blame.GATEWAY):
+            return 0.0
+        return (refusal.rejection.retry_after_ms or 0) / 1000
+
 
 class Dispatcher:
     """Asks one miner one thing, and remembers what came of it."""
@@ -97,6 +105,8 @@ class Dispatcher:
         self._bars = settings.scoring.bars_of(self._release_digest)
         self._in_flight: Counter[str] = Counter()
         """Requests, by hotkey."""
+        self._quiet_until_us: Counter[str] = Counter()
+        """Until when a miner asked us to wait, by hotkey, by the monotonic timer."""
 
     def next_turn(self) -> Turn:
         """A turn that is now due: whoever takes it must `ask` by it."""
@@ -105,6 +115,10 @@ class Dispatcher:
     def in_flight(self, hotkey: str) -> int:
         """How many requests of ours a miner has."""
         return self._in_flight[hotkey]
+
+    def must_wait(self, hotkey: str) -> bool:
+        """Whether a miner said honestly that it is full, and named a later time."""
+        return self._clock.monotonic_us() < self._quiet_until_us[hotkey]
 
     def can_ask(self, prompt: UserPrompt) -> bool:
         """Whether an answer to it could be checked."""
@@ -125,7 +139,10 @@ class Dispatcher:
             is_full = is_over_asked(others, peer.concurrent_requests_max)
             blame = await self._blame(exchange, is_full=is_full)
             self._record_fault(dispatch, exchange, blame)
-            return Outcome(exchange, blame)
+            outcome = Outcome(exchange, blame)
+            wait_us = round(outcome.wait_seconds * 1e6)
+            self._quiet_until_us[hotkey] = self._clock.monotonic_us() + wait_us
+            return outcome
         return Outcome(exchange, self._record(dispatch, exchange, exchange.response, sent_us))
 
     async def _blame(self, exchange: Exchange, *, is_full: bool) -> Blame:
@@ -133,7 +150,8 @@ class Dispatcher:
             return await self._faults.blame_of_stall()
         if exchange.fault is not Fault.REFUSED:
             return Blame.MINER
-        blame = blame_of_refusal(exchange.rejection_reason)
+        rejection = None if exchange.refusal is None else exchange.refusal.rejection
+        blame = blame_of_refusal(rejection, self._settings.standing)
         return Blame.GATEWAY if blame is Blame.BACK_PRESSURE and is_full else blame
 
     def _draw_dispatch(self, turn: Turn, prompt: UserPrompt | None) -> Dispatch:
@@ -186,7 +204,6 @@ class Dispatcher:
                 _mark(dispatch, exchange, violation),
             )
             return Blame.MINER
-        pending = self._pending(dispatch, exchange, response)
         prompt = dispatch.prompt
         if prompt is not None:
             prompt = replace(
@@ -203,9 +220,11 @@ class Dispatcher:
             first_token_us=times[0],
             gap_us_max=gap_us_max(times, self._bars),
             total_us=exchange.total_us,
+            in_burst=self._ledger.in_burst(exchange, sent_us),
         )
+        pending = self._pending(dispatch, exchange, answered)
         self._save(answered, _mark(dispatch, exchange, None), pending, prompt)
-        self._ledger.note(exchange, sent_us, answered.latency_ppm(self._settings.rules))
+        self._ledger.note(answered, answered.latency_ppm(self._settings.rules))
         return None
 
     def _save(
@@ -254,10 +273,15 @@ class Dispatcher:
             _mark(dispatch, exchange, word or fault),
         )
 
-    def _pending(
-        self, dispatch: Dispatch, exchange: Exchange, response: InferenceResponse
-    ) -> PendingAudit:
-        request = dispatch.request
+    def _pending(self, dispatch: Dispatch, exchange: Exchange, answered: Answered) -> PendingAudit:
+        request, response = dispatch.request, answered.response
+        standing = self._book.standing(exchange.miner_hotkey)
+        share = answer_share_ppm(
+            dispatch.traffic,
+            is_in_burst=answered.in_burst is not None,
+            is_suspect=is_suspect(standing, self._settings.scoring, self._settings.evidence),
+            params=self._settings.audit,
+        )
         return PendingAudit(
             request_id=request.request_id,
             miner_hotkey=exchange.miner_hotkey,
@@ -274,6 +298,7 @@ class Dispatcher:
                 caller_hotkey=self._own_hotkey,
             ),
             signed=SignedAnswer(request, response, exchange.response_signature or ""),
+            share_ppm=share,
             has_consent=dispatch.prompt is None or dispatch.prompt.has_consent,
         )
 

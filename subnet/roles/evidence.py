@@ -19,13 +19,13 @@ class DrawnAnswer:
 
 
 def draw_of(
-    pending: PendingAudit, share_ppm: int, block: int | None = None, block_hash: bytes | None = None
+    pending: PendingAudit, block: int | None = None, block_hash: bytes | None = None
 ) -> Draw:
     """The draw that chose the answer; without a block where the share is everything."""
     return Draw(
         period=pending.period,
         counter=pending.counter,
-        share_ppm=share_ppm,
+        share_ppm=pending.share_ppm,
         block=block,
         block_hash=None if block_hash is None else block_hash.hex(),
     )

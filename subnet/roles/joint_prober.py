@@ -242,7 +242,8 @@ class JointProber:
             if outcome.blame is None:
                 pause = RETRY_SECONDS
             else:
-                await asyncio.sleep(min(pause, ends_at - loop.time()))
+                wait = max(pause, outcome.wait_seconds)
+                await asyncio.sleep(min(wait, ends_at - loop.time()))
                 pause = min(2 * pause, RETRY_SECONDS_MAX)
 
     async def _watch_lag(self, burst: Burst) -> None:

@@ -229,7 +229,7 @@ class Miner:
 
     def _admit(self, request: InferenceRequest, caller_hotkey: str) -> int:
         if self._stop_at_us is not None:
-            raise RejectedError(RejectionReason.STOPPING, "this node is shutting down")
+            raise self._stopping()
         nonce = (caller_hotkey, request.nonce)
         tokens = admit_request(
             request,
@@ -347,9 +347,16 @@ class Miner:
             raise self._why_late(answer)
         return left_us / 1_000_000
 
+    def _stopping(self) -> RejectedError:
+        return RejectedError(
+            RejectionReason.STOPPING,
+            "this node is shutting down",
+            retry_after_ms=self._admission.stopping_retry_after_ms,
+        )
+
     def _why_late(self, answer: RunningAnswer) -> RejectedError:
         if self._stop_at_us is not None and self._stop_at_us < answer.deadline_us:
-            return RejectedError(RejectionReason.STOPPING, "this node is shutting down")
+            return self._stopping()
         return RejectedError(
             RejectionReason.DEADLINE_EXCEEDED,
             f"the answer did not finish within {answer.request.timeout_ms} ms",

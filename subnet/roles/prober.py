@@ -107,7 +107,8 @@ class Prober:
             return None
         in_flight_max = self._settings.requests_in_flight_per_miner_max
         in_flight = max(self._running[hotkey], self._dispatcher.in_flight(hotkey))
-        if in_flight >= min(peer.concurrent_requests_max, in_flight_max):
+        is_busy = in_flight >= min(peer.concurrent_requests_max, in_flight_max)
+        if is_busy or self._dispatcher.must_wait(hotkey):
             self._push(now + self._skip_gap_seconds(hotkey), hotkey)
             return None
         return peer
@@ -156,7 +157,7 @@ class Prober:
         return draw_gap_seconds(secret, hotkey.encode(), self._settings.probe_interval_seconds)
 
     def _skip_gap_seconds(self, hotkey: str) -> float:
-        """To the next instant of a miner that is busy now.
+        """To the next instant of a miner that is busy now, or asked us to wait.
 
         A user's prompt goes elsewhere then. A benchmark that came as soon as the miner is free, or
         when a user's could not, would be known for one.

@@ -144,9 +144,10 @@ class UserDesk:
         self, prompt: UserPrompt, failed: set[str], scores: Mapping[str, int]
     ) -> Peer | None:
         """The first by the draw of those that may take one now; whoever failed on it comes last."""
-        free = {one for one in scores if self._in_flight_max(one) > self._in_flight(one)}
+        known = [one for one in scores if not self._dispatcher.must_wait(one)]
+        free = {one for one in known if self._in_flight_max(one) > self._in_flight(one)}
         if not free:
-            free = {one for one in scores if self._concurrency(one) > self._in_flight(one)}
+            free = {one for one in known if self._concurrency(one) > self._in_flight(one)}
         rank = partial(user_priority, self._secret(), prompt.prompt_id)
         first = max((free - failed) or free, key=lambda one: rank(one, scores[one]), default=None)
         return None if first is None else self._roster.peers.get(first)

@@ -6,10 +6,11 @@ from collections import Counter
 from functools import lru_cache
 from typing import Final
 
-from protocol.errors import RejectionReason
+from protocol.errors import Refusal, Rejection, RejectionReason
 from protocol.handshake import MinerCard
 from protocol.inference import InferenceRequest, InferenceResponse
 from protocol.sampling import derive_seed
+from subnet.core.admission import AdmissionParams
 from subnet.core.benchmark import Task
 from subnet.core.draws import DrawParams, draw_task, period_secret, request_id
 from subnet.ports import Endpoint, Exchange, Fault
@@ -25,6 +26,7 @@ OPEN: Final = "open"
 """The family whose prompts are what users ask."""
 LOOK_UP_SHARE: Final = 0.05
 """What takes less GPU than this takes none: a look-up."""
+RETRY_AFTER_MS: Final = AdmissionParams().capacity_retry_after_ms
 _SIGNATURE: Final = "0" * 128
 _HASH: Final = "0" * 64
 
@@ -233,6 +235,20 @@ class SimClient:
             fault=fault,
             fault_detail="simulated",
             rejection_reason=RejectionReason.CAPACITY_FULL if is_full else None,
+            refusal=self._refusal(request, hotkey) if is_full else None,
+        )
+
+    def _refusal(self, request: InferenceRequest, hotkey: str) -> Refusal:
+        return Refusal(
+            request_id=request.request_id,
+            request_digest=_HASH,
+            miner_hotkey=hotkey,
+            caller_hotkey=self.hotkey,
+            rejection=Rejection(
+                reason=RejectionReason.CAPACITY_FULL,
+                detail="simulated",
+                retry_after_ms=RETRY_AFTER_MS,
+            ),
         )
 
 

@@ -20,6 +20,7 @@ from subnet.core.capacity import (
     paid_tps_milli,
     proven_tps_milli,
     rate_tps_milli,
+    tokens_inside,
     users_max,
 )
 from subnet.core.cover import (
@@ -426,7 +427,8 @@ def test_a_rate_that_depends_on_company_is_remembered_for_a_while():
 def test_only_what_arrives_inside_the_window_counts(times, sent_us, latency_ppm):
     window = range(10**7, 5 * 10**7)
     inside = sum(10**7 <= sent_us + time < 5 * 10**7 for time in times)
-    assert credit_ppm(times, sent_us, window, latency_ppm) == inside * latency_ppm
+    assert tokens_inside(times, sent_us, window) == inside
+    assert credit_ppm(inside, latency_ppm) == inside * latency_ppm
 
 
 def test_a_rate_is_tokens_over_the_window():

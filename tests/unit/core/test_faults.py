@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.errors import Rejection
 from subnet.core.audit import PPM
 from subnet.core.capacity import CapacityParams
 from subnet.core.faults import FaultParams, draw_witnesses, is_outage, is_over_asked
@@ -13,13 +14,43 @@ from subnet.core.standing import (
     StandingParams,
     after_answer,
     after_fault,
+    blame_of_refusal,
     fresh_standing,
+    requests_refused,
 )
 from subnet.core.verification.evidence import EvidenceParams
 
 PARAMS = FaultParams()
+STANDING = StandingParams()
 SECRET = bytes(range(32))
 OURS = (Blame.NETWORK, Blame.GATEWAY, Blame.VERIFIER)
+
+
+@pytest.mark.parametrize(
+    ("reason", "retry_after_ms", "blame"),
+    [
+        ("CAPACITY_FULL", 1, Blame.BACK_PRESSURE),
+        ("STOPPING", 60_000, Blame.BACK_PRESSURE),
+        ("CAPACITY_FULL", None, Blame.MINER),
+        ("STOPPING", None, Blame.MINER),
+        ("CAPACITY_FULL", 0, Blame.MINER),
+        ("CAPACITY_FULL", 60_001, Blame.MINER),
+        ("TOKEN_BUDGET_EXCEEDED", 500, Blame.MINER),
+        ("STALE_REQUEST", 500, Blame.MINER),
+    ],
+)
+def test_back_pressure_names_a_time_to_ask_again(reason, retry_after_ms, blame):
+    rejection = Rejection(reason=reason, detail="", retry_after_ms=retry_after_ms)
+    assert blame_of_refusal(rejection, STANDING) is blame
+    assert blame_of_refusal(None, STANDING) is Blame.MINER
+
+
+def test_a_refusal_counts_for_the_requests_that_its_wait_keeps_away():
+    def requests(wait_ms):
+        rejection = Rejection(reason="CAPACITY_FULL", detail="", retry_after_ms=wait_ms)
+        return requests_refused(rejection, STANDING)
+
+    assert [requests(ms) for ms in (None, 500, 2000, 5000, 60_000)] == [1, 1, 1, 2.5, 30]
 
 
 @given(st.dictionaries(st.text(max_size=3), st.sampled_from("abcdefgh"), max_size=60))

@@ -11,7 +11,7 @@ import pytest
 
 from protocol.structure import Structure
 from subnet.config import ConfigError
-from subnet.core.audit import Traffic
+from subnet.core.audit import PPM, Traffic
 from subnet.core.audited import AuditRecord, PendingAudit
 from subnet.core.gaming import ExchangeMark, Observation
 from subnet.core.gate import Hold
@@ -34,7 +34,9 @@ HOTKEY = "5" + "C" * 47
 IDENTITY = {"hotkey": "validator", "subnet": "1"}
 SECRET = bytes(range(32))
 CLAIM = Claim((1, 2), (3, 4), 1000, 950, 50, 2**62, (-0.5, -1.25), "stop")
-PENDING = PendingAudit("a" * 32, "miner", Traffic.BENCHMARK, 0, 7, "d" * 64, CLAIM, make_signed())
+PENDING = PendingAudit(
+    "a" * 32, "miner", Traffic.BENCHMARK, 0, 7, "d" * 64, CLAIM, make_signed(), PPM
+)
 RECORD = AuditRecord("a" * 32, "miner", Traffic.BENCHMARK, "open", 5, (2, 0, 0, 0), None)
 
 
@@ -312,7 +314,7 @@ for number in range(10**9):
     standing = after_answer(standing, 1.0, StandingParams())
     request = f"{store.reserve_counter():032x}"
     pending = PendingAudit(
-        request, "miner", Traffic.BENCHMARK, 0, number, "d" * 64, claim, signed
+        request, "miner", Traffic.BENCHMARK, 0, number, "d" * 64, claim, signed, 1_000_000
     )
     ending = Lost(at_us=1, period=0, counter=number)
     store.save_ending(standing, ending, pending)

@@ -19,6 +19,7 @@ from tests.validator_support import (
     is_signed,
     make_settings,
     miner_hotkey,
+    refusal_of,
 )
 
 TOKEN_SECONDS = 0.01
@@ -259,10 +260,15 @@ def test_a_refusal_of_more_than_was_declared_is_free(live):
         infer = subnet.client.engines.infer
 
         async def infer_if_free(endpoint, request):
-            if subnet.client.engines.in_flight[endpoint.hotkey] >= 7:
+            if subnet.client.engines.in_flight[endpoint.hotkey] >= 6:
                 exchange = await infer(endpoint, request)
                 return replace(
-                    exchange, fault=Fault.REFUSED, rejection_reason="CAPACITY_FULL", response=None
+                    exchange,
+                    fault=Fault.REFUSED,
+                    rejection_reason="CAPACITY_FULL",
+                    refusal=refusal_of(request, endpoint.hotkey, "CAPACITY_FULL", 500),
+                    refusal_signature="0" * 128,
+                    response=None,
                 )
             return await infer(endpoint, request)
 
@@ -271,6 +277,7 @@ def test_a_refusal_of_more_than_was_declared_is_free(live):
 
     subnet = live("honest", before=fill, capacity={"concurrency_max": 8})
     assert Blame.BACK_PRESSURE not in standing(subnet, 0).blames
+    assert standing(subnet, 0).blames[Blame.GATEWAY] > 0
 
 
 BLOCKS_OF_ONE = {"group_size": 2, "covers_kept": 10}

@@ -208,6 +208,7 @@ async def test_a_stopping_miner_takes_nothing_new_and_ends_what_runs():
     miner.stop()
     last = await anext(stream)
     assert last.rejection.reason is RejectionReason.STOPPING
+    assert last.rejection.retry_after_ms == AdmissionParams().stopping_retry_after_ms
     assert await refusal_of(miner, make_request()) is RejectionReason.STOPPING
 
 

@@ -39,6 +39,7 @@ BURSTS = {
     "duration_seconds_min": 3.0,
     "duration_seconds_max": 4.0,
 }
+USUAL_PPM, SUSPECT_PPM = 300_000, 600_000
 WORDS = ("honest", "foreign seed", "full", "times out", "slow", "skips stops", "tarpit")
 
 
@@ -201,6 +202,63 @@ def test_an_audit_draw_that_decides_otherwise_is_seen(files):
     assert chain_outcomes(file, {})["blocks"] is Outcome.OPEN
 
 
+def redrawn(file, which, share_ppm):
+    """The validator says that another share of such answers is audited, and passes over or audits
+    as that share and its own secret decide."""
+    lines, told = [], 0
+    for line in file.lines:
+        record = RECORD.validate_json(line)
+        if isinstance(record, Audited | PassedOver) and record.draw.block and which(record):
+            told += 1
+            draw = record.draw.model_copy(update={"share_ppm": share_ppm})
+            line = record.model_copy(update={"draw": draw}).to_bytes()
+        lines.append(line)
+    assert told
+    return restated(file, lines)
+
+
+@pytest.fixture(scope="module")
+def sparse_files(tmp_path_factory):
+    """Few answers are audited, and more of those on probation."""
+    audit = {"benchmark_ppm": USUAL_PPM, "suspect_ppm": SUSPECT_PPM}
+    settings = make_settings(validator={"epochs_max": 4}, audit=audit)
+    miners = [FakeMiner(miner_hotkey(n)) for n in range(3)]
+    subnet = Subnet(tmp_path_factory.mktemp("sparse") / "validator.sqlite", miners, settings)
+    run_virtual(subnet.run())
+    made = [subnet.store.epoch_file(block) for block in subnet.store.closed_epochs()]
+    subnet.store.close()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("share_ppm", "others_ppm"),
+    [(SUSPECT_PPM, (USUAL_PPM, PPM, 0)), (USUAL_PPM, (SUSPECT_PPM, PPM, 0))],
+)
+def test_a_miner_that_is_audited_otherwise_than_it_stands_is_seen(
+    sparse_files, share_ppm, others_ppm
+):
+    """A friend under suspicion like the others, or a rival as if it were suspect."""
+
+    def passed(record):
+        return record.draw.share_ppm == share_ppm
+
+    file = next(one for one in sparse_files if has(one, PassedOver, passed))
+    at = place_of(file, PassedOver, passed)
+    counter = RECORD.validate_json(file.lines[at]).draw.counter
+    same = lambda one: one.draw.counter == counter  # noqa: E731
+    assert failed(redrawn(file, same, share_ppm)) == set()
+    for other in others_ppm:
+        assert "audits" in failed(redrawn(file, same, other))
+
+
+def test_an_audited_share_that_is_chosen_when_the_draw_is_known_is_seen(files):
+    """An answer that waits at an epoch's end waits with its share."""
+    file = next(one for one in files[1:] if one.said.waiting)
+    first, *rest = file.said.waiting
+    other = first.model_copy(update={"share_ppm": first.share_ppm // 2})
+    assert "audits" in failed(signed(file, waiting=(other, *rest)))
+
+
 def test_a_benchmark_passed_over_or_audited_out_of_nowhere_is_seen(file):
     at = place_of(file, Audited, lambda one: one.traffic == "BENCHMARK")
     audit = RECORD.validate_json(file.lines[at])
@@ -296,6 +354,13 @@ def test_blame_and_refusals_follow_from_what_the_miner_signed(files):
         {"refusal": None},
         {"refusal": other},
         {"blame": Blame.MINER},
+        *[
+            {"refusal": refused.refusal.model_copy(update={"rejection": rejection})}
+            for rejection in (
+                refused.refusal.rejection.model_copy(update={"retry_after_ms": wait_ms})
+                for wait_ms in (None, 0, 60_001)
+            )
+        ],
         {"word": "TIMEOUT"},
         {"refusal_signature": "1" * 128},
     ):

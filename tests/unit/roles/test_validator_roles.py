@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from protocol.structure import Structure
 from subnet.cli.exits import run_process
 from subnet.cli.status import build_status
 from subnet.core.draws import Anchor, period_secret, secret_digest
+from subnet.core.standing import Blame
 from subnet.edge.state_reader import open_for_reading
 from subnet.roles.auditor import RefereeUnsoundError
 from subnet.sim.loop import run_virtual
@@ -19,6 +21,7 @@ from tests.validator_support import (
     Subnet,
     make_settings,
     miner_hotkey,
+    refusal_of,
 )
 
 YES_OR_NO = Structure(kind="json_schema", text='{"enum": ["yes", "no"]}')
@@ -120,6 +123,48 @@ def test_a_faulty_miner_is_recorded_earns_nothing_and_the_round_goes_on(live, be
     assert standing(subnet, 1).faults[word] > 10
     assert standing(subnet, 0).verified > 10
     assert set(subnet.shares()) == {miner_hotkey(0)}
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "blame"),
+    [
+        ("full", Blame.BACK_PRESSURE),
+        ("full for ever", Blame.MINER),
+        ("full for long", Blame.MINER),
+        ("out of budget", Blame.MINER),
+    ],
+)
+def test_back_pressure_is_honest_if_it_names_a_time_to_ask_again(live, behaviour, blame):
+    assert set(standing(live("honest", behaviour), 1).blames) == {blame}
+
+
+@pytest.mark.parametrize(("wait_ms", "is_honest"), [(5000, True), (60_001, False)])
+def test_a_miner_that_asks_us_to_wait_is_not_asked_before(live, wait_ms, is_honest):
+    """Unless that is no honest back-pressure: no word keeps us away for as long as it likes."""
+    refused_at, asked_at = [], []
+
+    async def refuse(subnet):
+        infer = subnet.client.infer
+
+        async def timed(endpoint, request):
+            if endpoint.hotkey != miner_hotkey(1):
+                return await infer(endpoint, request)
+            loop = asyncio.get_running_loop()
+            asked_at.append(loop.time())
+            exchange = await infer(endpoint, request)
+            refused_at.append(loop.time())
+            refusal = refusal_of(request, endpoint.hotkey, "CAPACITY_FULL", wait_ms)
+            return replace(exchange, refusal=refusal)
+
+        subnet.client.infer = timed
+        await asyncio.sleep(10_000)
+
+    live("honest", "full", before=refuse)
+    soon = sum(
+        refused < asked < refused + wait_ms / 1000 for refused in refused_at for asked in asked_at
+    )
+    assert len(refused_at) > 5
+    assert (soon == 0) is is_honest
 
 
 def test_a_miner_that_times_out_rests_and_earns_nothing(live):
