@@ -16,6 +16,7 @@ from rich.table import Table
 
 from subnet.cli.exits import EXIT_FAULT, UsageError
 from subnet.cli.miner_options import ConfigOption
+from subnet.cli.state_file import state_of
 from subnet.config import ConfigError, Settings, load_settings
 from subnet.core.audit import Traffic
 from subnet.core.bundle import (
@@ -30,7 +31,7 @@ from subnet.core.reverify import ExpectedRules, Reverification, Scorer, Verdict,
 from subnet.core.verification.calibration import CalibrationTable
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.edge.kept_rows import KeptWindow
-from subnet.edge.state_reader import StateReader, open_for_reading
+from subnet.edge.state_reader import StateReader
 from subnet.edge.system import SystemClock
 from subnet.ports import Referee
 
@@ -75,14 +76,9 @@ def evidence(
     """
     settings = load_settings(config, {"validator.state_path": state})
     path = settings.validator.state_path
-    reader = open_for_reading(path)
-    if reader is None:
-        raise UsageError(f"no validator has run with the state file {path}; name one with --state")
-    try:
+    with state_of(path) as reader:
         now_us = SystemClock().now_ns() // 1000
         bundle = export_bundle(reader, hotkey, traffic, now_us, undelayed=undelayed)
-    finally:
-        reader.close()
     file = sealed(bundle)
     where = output or Path(f"evidence-{hotkey[:8]}-{file.digest[:8]}.json")
     write_private(where, canonical_bytes(file))

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from subnet.cli.exits import EXIT_FAULT, UsageError
 from subnet.cli.miner_options import ConfigOption
+from subnet.cli.state_file import state_of
 from subnet.config import load_settings
 from subnet.core.explanation import Explanation, Factor, SignedExplanation
-from subnet.edge.state_reader import open_for_reading
 from subnet.edge.system import SystemClock
 
 ANSWER_BYTES_MAX: Final = 1_000_000
@@ -65,21 +65,17 @@ def explain(
 def _read(path: Path, hotkey: str, *, is_live: bool) -> Explanation:
     from subnet.edge.explanations import explain_hotkey
 
-    reader = open_for_reading(path)
-    if reader is None:
-        raise UsageError(f"no validator has run with the state file {path}; name one with --state")
     try:
-        found = explain_hotkey(
-            reader,
-            hotkey,
-            validator_hotkey=reader.identity("hotkey"),
-            now_us=SystemClock().now_ns() // 1000,
-            undelayed=is_live,
-        )
+        with state_of(path) as reader:
+            found = explain_hotkey(
+                reader,
+                hotkey,
+                validator_hotkey=reader.identity("hotkey"),
+                now_us=SystemClock().now_ns() // 1000,
+                undelayed=is_live,
+            )
     except ValidationError as error:
         raise UsageError(f"{hotkey[:60]} is no hotkey") from error
-    finally:
-        reader.close()
     if found is None:
         raise UsageError(f"{path} has closed no epoch yet; come back after the next, or use --live")
     return found

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
+from subnet.cli.state_file import state_of
 from subnet.config import Settings, load_settings
 from subnet.core.gaming import (
     Coincidence,
@@ -28,7 +29,6 @@ from subnet.core.gaming import (
 )
 from subnet.core.gaming.chance import LEVEL
 from subnet.edge.bittensor_chain import BittensorChain
-from subnet.edge.state_reader import open_for_reading
 
 ROWS_MAX = 12
 SHARES = frozenset({"no answer", "loud margins"})
@@ -97,10 +97,8 @@ def gaming(
         config,
         {"chain.network": network, "chain.netuid": netuid, "validator.state_path": state},
     )
-    reader = open_for_reading(settings.validator.state_path)
-    observations = reader.observations() if reader is not None else []
-    if reader is not None:
-        reader.close()
+    with state_of(settings.validator.state_path) as reader:
+        observations = reader.observations()
     owners = asyncio.run(_owners(settings)) if chain else None
     report = build_report(observations, owners)
     if as_json:

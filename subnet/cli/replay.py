@@ -16,6 +16,7 @@ from rich.table import Table
 from subnet.cli.evidence import write_private
 from subnet.cli.exits import EXIT_FAULT, UsageError
 from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
+from subnet.cli.state_file import state_of
 from subnet.config import Settings, load_settings
 from subnet.core import epoch_file
 from subnet.core.checks import Check, EpochFile, Outcome
@@ -25,7 +26,6 @@ from subnet.core.replay import chain_checks, contradicted, draw_blocks, replay
 from subnet.core.statement import is_old
 from subnet.edge.answer_log import read_log
 from subnet.edge.bittensor_chain import BittensorChain
-from subnet.edge.state_reader import open_for_reading
 from subnet.edge.system import SystemClock
 
 _COLOUR: Final = {Outcome.HELD: "green", Outcome.FAILED: "red", Outcome.OPEN: "yellow"}
@@ -128,16 +128,11 @@ def replay_command(
 
 def read_epoch(path: Path, epoch_block: int | None) -> EpochFile:
     """An epoch of a validator's own state; the latest for None. Raises UsageError."""
-    reader = open_for_reading(path)
-    if reader is None:
-        raise UsageError(f"no validator has run with the state file {path}; name one with --state")
-    try:
+    with state_of(path) as reader:
         blocks = reader.closed_epochs()
         if not blocks:
             raise UsageError(f"{path} holds no statement yet: the first comes with an epoch's end")
         found = reader.epoch_file(blocks[-1] if epoch_block is None else epoch_block)
-    finally:
-        reader.close()
     if found is None:
         raise UsageError(
             f"{path} holds no epoch {epoch_block} with the one before it; "

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from subnet.cli.exits import UsageError
 from subnet.cli.gaming import build_report, show
 from subnet.cli.main import app
 from subnet.sim.loop import run_virtual
@@ -58,10 +59,12 @@ def test_a_miner_that_refuses_users_alone_is_found_in_a_validators_file(state):
     assert not [one for one in report["coincidences"] if one["is_finding"]]
 
 
-def test_without_a_validators_file_there_is_nothing_to_find(tmp_path):
-    ran = CliRunner().invoke(app, ["gaming", "--state", str(tmp_path / "none"), "--no-chain"])
-    assert ran.exit_code == 0, ran.output
-    assert "0 exchanges" in ran.output
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_without_a_validators_file_it_says_so_as_the_other_readers_do(tmp_path, arguments):
+    state = str(tmp_path / "none")
+    ran = CliRunner().invoke(app, ["gaming", "--state", state, "--no-chain", *arguments])
+    assert isinstance(ran.exception, UsageError)
+    assert f"no validator has run with the state file {state}" in str(ran.exception)
 
 
 def test_the_tables_say_what_was_found_and_how_sure_it_is():
