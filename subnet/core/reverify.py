@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from protocol.inference import Environment, OutputHash
-from subnet.core.audit import PPM, Traffic, audit_draw_ppm, audit_share_ppm, readings
+from subnet.core.audit import PPM, audit_draw_ppm, audit_share_ppm, readings
 from subnet.core.bundle import (
     AnswerEvidence,
     EvidenceBundle,
@@ -250,7 +250,7 @@ def _quiet_readings(bundle: EvidenceBundle, answer: AnswerEvidence) -> Readings:
     """What every channel saw in a withheld answer, if nothing in it accuses."""
     table, response = bundle.rules.table, answer.response
     temperature, tokens = answer.sampling.temperature_milli, response.output_tokens
-    of_users = bundle.traffic is Traffic.ORGANIC
+    of_users = bundle.traffic.is_of_users
     bounds = table.bounds(
         temperature,
         answer.sampling.top_p_milli,
