@@ -24,8 +24,8 @@ from subnet.core.draws import DrawParams
 from subnet.core.records import Answered, Faulted, Record, Violated
 from subnet.core.rules import RuleParams
 
-PROMPTS_MAX: Final = 10_000
-"""In one pool, about 250 bytes each; the newest stay."""
+PROMPTS_MAX: Final = 50_000
+"""In one pool, about 300 bytes each; the newest stay."""
 
 
 class _Frozen(BaseModel):

@@ -217,6 +217,7 @@ class WeightSetter:
         in_flight = in_flight_of(records.in_flight, before, at_us)
         periods = {period, period + 1}
         periods |= {one.period for one in in_flight} | {one.period for one in records.waiting}
+        known = {period: outcome.start, period + 1: PeriodStart(None, pool)}
         uids = {row.hotkey: row.uid for row in outcome.metagraph.neurons}
         owners = {row.hotkey: row.coldkey for row in outcome.metagraph.neurons}
         statement = EpochStatement(
@@ -225,7 +226,7 @@ class WeightSetter:
             at_us=at_us,
             epoch_block=epoch.epoch_block,
             period=period,
-            periods=tuple(self._fixed(one, pool) for one in sorted(periods)),
+            periods=tuple(self._fixed(one, known) for one in sorted(periods)),
             metagraph_block=outcome.metagraph.block,
             release_digest=self._release_digest,
             rules_digest=self._rules_digest,
@@ -245,10 +246,11 @@ class WeightSetter:
             statement=statement, signature=self._signer.sign(statement.signing_bytes())
         )
 
-    def _fixed(self, period: int, pool: EchoPool) -> FixedPeriod:
-        """What is fixed of a period; `pool` is that of the next one."""
+    def _fixed(self, period: int, known: Mapping[int, PeriodStart]) -> FixedPeriod:
+        """What is fixed of a period, be it one of the known ones or older."""
         secret = period_secret(self._store.master_secret, period)
-        start = self._store.period_start(period) or PeriodStart(None, pool)
+        start = known.get(period) or self._store.period_start(period)
+        assert start is not None, "a request in flight is of a period that is still kept"
         return FixedPeriod(
             period=period,
             secret_digest=secret_digest(secret).hex(),
