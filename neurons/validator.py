@@ -39,7 +39,8 @@ ShareOption = Annotated[
     bool,
     typer.Option(
         "--share-prompts",
-        help="Your prompts and their answers may be shown to others as evidence; not otherwise.",
+        help="Your prompts and their answers may be shown to others as evidence, and your prompts "
+        "asked again of a few more miners, later; not otherwise.",
     ),
 ]
 RefereeOption = Annotated[

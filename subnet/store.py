@@ -5,6 +5,7 @@ from typing import Protocol
 
 from protocol.structure import Structure
 from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
+from subnet.core.echoes import EchoPool, PeriodStart
 from subnet.core.gaming import ExchangeMark
 from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.packed import Packed
@@ -32,6 +33,10 @@ class ValidatorStore(Protocol):
     def period(self) -> int: ...
 
     def open_next_period(self) -> int: ...
+
+    def period_start(self, period: int) -> PeriodStart | None:
+        """What was fixed of a period; None if nothing was."""
+        ...
 
     def save_ending(
         self,
@@ -98,9 +103,10 @@ class ValidatorStore(Protocol):
         packed: Packed,
         moved: Sequence[MinerStanding],
         records: Sequence[Record],
+        pool: EchoPool,
     ) -> None:
-        """Keep a statement with what it closes, made by `rules`. Then standings that the
-        weights moved, and why."""
+        """Keep a statement with what it closes, made by `rules`, and the pool that it fixes for
+        the next period. Then standings that the weights moved, and why."""
         ...
 
     def epochs(self) -> list[EpochRecord]:

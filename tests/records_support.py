@@ -13,7 +13,7 @@ def make_statement(*, epoch_block=20, lines=(), **changes) -> SignedStatement:
         "epoch_block": epoch_block,
         "metagraph_block": epoch_block,
         "period": 1,
-        "secrets": (),
+        "periods": (),
         "release_digest": "0" * 64,
         "rules_digest": "0" * 64,
         "rules_version": 1,

@@ -67,7 +67,8 @@ def run_validator(
     """Measure, score and set weights until SIGINT or SIGTERM, or `validator.epochs_max`.
 
     `prompts` are users' own, each for one of the good miners; `has_consent` lets evidence bundles
-    show them and their answers, and `schema` is a file that their answers must obey. Raises
+    show them and their answers, and other miners be asked them again. `schema` is a file that their
+    answers must obey. Raises
     ConfigError, UsageError or ChainError for what the operator can mend; anything else is our own
     defect.
     """

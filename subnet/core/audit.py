@@ -32,7 +32,21 @@ class Traffic(StrEnum):
     """Who asked. Alike on the wire (`docs/gaming.md` says how far); counted apart."""
 
     BENCHMARK = "BENCHMARK"
+    """A generated task."""
     ORGANIC = "ORGANIC"
+    """A user's own prompt."""
+    ECHO = "ECHO"
+    """A user's prompt that the validator asks again: audited as benchmarks are, read as users'."""
+
+    @property
+    def is_of_users(self) -> bool:
+        """Whether a user chose the prompt, perhaps to harm the miner."""
+        return self is not Traffic.BENCHMARK
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the validator asked of its own accord."""
+        return self is not Traffic.ORGANIC
 
 
 class AuditParams(BaseModel):
@@ -41,8 +55,9 @@ class AuditParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     benchmark_ppm: Ppm = 1_000_000
+    """The validator's own requests, echoes included."""
     organic_ppm: Ppm = 50_000
-    """Users' own answers: 5 %, as recomputing costs about a ninth of generating."""
+    """Answers to users: 5 %, as recomputing costs about a ninth of generating."""
     suspect_ppm: Ppm = 500_000
     """Floor for miners on probation or under warning."""
     canary_every_audits: Annotated[int, Field(ge=1, le=1_000_000)] = 500
@@ -51,7 +66,7 @@ class AuditParams(BaseModel):
 
 def audit_share_ppm(traffic: Traffic, *, is_suspect: bool, params: AuditParams) -> int:
     """The share of a miner's answers that is audited."""
-    share = params.benchmark_ppm if traffic is Traffic.BENCHMARK else params.organic_ppm
+    share = params.benchmark_ppm if traffic.is_own else params.organic_ppm
     return max(share, params.suspect_ppm) if is_suspect else share
 
 
@@ -84,7 +99,7 @@ def readings(
     record, is read by its margins alone. So is a structured one: a hostile schema forces tokens so
     unlikely that honest gaps double (12 false alarms in 111,758 such tokens), and margins do not.
     """
-    of_users = traffic is Traffic.ORGANIC
+    of_users = traffic.is_of_users
     if not of_users:
         table = table.for_benchmark(claim.temperature_milli, claim.top_p_milli, claim.top_k)
     bounds = table.bounds(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from subnet.core.echoes import EchoPool
 from subnet.core.records import Record, Started
 from subnet.core.rules import RuleParams
 from subnet.core.standing import MinerStanding
@@ -45,6 +46,8 @@ class EpochFile:
     """The records as they are kept, in order."""
     secrets: Mapping[int, bytes]
     """Those revealed, by period."""
+    pools: Mapping[int, EchoPool]
+    """Of all periods that the records are of, of this one and of the next."""
     head_before: bytes | None = None
     """The head over all statements before this one; None for the first."""
     later: tuple[str, ...] = ()

@@ -66,7 +66,13 @@ class DrawParams(BaseModel):
     """The limit of every answer, a user's or a benchmark's: limits by task would tell which it is.
     At least what the longest right answer takes."""
     window_requests: Annotated[int, Field(ge=0, le=65_536)] = 512
-    """So many requests in a row hold no benchmark prompt twice, whomever they went to."""
+    """So many requests in a row hold no prompt of ours twice, whomever they went to."""
+    echo_percent: Annotated[int, Field(ge=0, le=100)] = 92
+    """How many of our own requests at most ask a user's prompt again, as far as there are prompts
+    whose users agreed: from 90 on content tells too little, and above 94 weights in fp8, which
+    benchmarks alone show, are not found within an epoch."""
+    echo_times_max: Annotated[int, Field(ge=1, le=100)] = 3
+    """In so many periods a user's prompt may be asked again, once in each."""
     structured_percent: Annotated[int, Field(ge=0, le=50)] = 50
     """How many of the tasks that ask for JSON have their schema enforced as well: never most, as
     structured answers are read by margins alone."""

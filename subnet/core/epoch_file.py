@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from protocol.units import Digest
 from subnet.core.bundle import Whole
 from subnet.core.checks import EpochFile
+from subnet.core.echoes import EchoPool
 from subnet.core.rules import RuleParams
 from subnet.core.standing import MinerStanding
 from subnet.core.statement import SignedStatement
 
-FORMAT: Final = "assay/epoch/1"
+FORMAT: Final = "assay/epoch/2"
 
 
 class EpochFileError(ValueError):
@@ -24,7 +25,7 @@ class EpochFileError(ValueError):
 class _Header(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["assay/epoch/1"] = FORMAT
+    format: Literal["assay/epoch/2"] = FORMAT
     signed: SignedStatement
     previous: SignedStatement | None
     rules: RuleParams | None
@@ -32,6 +33,7 @@ class _Header(BaseModel):
     later: tuple[Digest, ...]
     before: tuple[MinerStanding, ...]
     secrets: dict[Whole, Digest]
+    pools: dict[Whole, EchoPool]
 
 
 def to_bytes(file: EpochFile) -> bytes:
@@ -44,6 +46,7 @@ def to_bytes(file: EpochFile) -> bytes:
         later=file.later,
         before=file.before,
         secrets={period: secret.hex() for period, secret in file.secrets.items()},
+        pools=dict(file.pools),
     )
     return b"".join(line + b"\n" for line in (header.model_dump_json().encode(), *file.lines))
 
@@ -66,4 +69,5 @@ def from_bytes(content: bytes) -> EpochFile:
         before=header.before,
         lines=tuple(lines),
         secrets={period: bytes.fromhex(secret) for period, secret in header.secrets.items()},
+        pools=header.pools,
     )

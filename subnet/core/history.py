@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from protocol.structure import Structure
+from subnet.core.records import prompt_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +17,14 @@ class UserPrompt:
     answered_by: str | None = None
     request_id: str | None = None
     has_consent: bool = False
-    """Whether prompt and answer may be shown to others as evidence."""
+    """Whether prompt and answer may be shown to others as evidence, and other miners asked it."""
     structure: Structure | None = None
     """What the answer must look like."""
+
+    @property
+    def digest(self) -> str:
+        """What names it in records, if its user agreed."""
+        return prompt_digest(self.text, self.structure)
 
 
 @dataclass(frozen=True, slots=True)

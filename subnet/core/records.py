@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from protocol.errors import Refusal
 from protocol.inference import InferenceResponse
+from protocol.structure import Structure
 from protocol.units import Digest, Hotkey, Microseconds, RequestId, Signature
 from subnet.core.audit import PPM, Ppm, Traffic
 from subnet.core.bundle import Draw, Whole
@@ -62,7 +63,8 @@ class _Ending(_Record):
     request_id: RequestId
     traffic: Traffic
     prompt_digest: Digest | None
-    """SHA-256 of a benchmark's prompt; None for users' prompts, which could be guessed from it."""
+    """`prompt_digest`; None for prompts of users who did not agree that others see them, as they
+    could be guessed from it."""
     request_digest: Digest
 
 
@@ -297,6 +299,10 @@ Record = Moving | Lost | Started
 RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
-def prompt_digest(prompt: str) -> str:
-    """What names a benchmark's prompt in its record, lower-case hex."""
-    return hashlib.sha256(b"assay/prompt/1\n" + prompt.encode()).hexdigest()
+def prompt_digest(prompt: str, structure: Structure | None = None) -> str:
+    """What names a prompt in its record, lower-case hex; `structure` is what its user asks for."""
+    digest = hashlib.sha256(b"assay/prompt/1\n" + prompt.encode())
+    if structure is None:
+        return digest.hexdigest()
+    shape = structure.model_dump_json().encode()
+    return hashlib.sha256(b"assay/prompt/2\n" + digest.digest() + shape).hexdigest()

@@ -40,6 +40,7 @@ from subnet.core.replay_draws import (
     check_secrets,
     check_signatures,
 )
+from subnet.core.replay_echoes import check_pool
 from subnet.core.replay_walk import walk
 from subnet.core.scoring import Score
 from subnet.core.statement import (
@@ -100,6 +101,7 @@ def _replay_records(
     checks.held("paid", lambda: _paid(file, records))
     if checks.held("standings", lambda: _standings(walked().book, file.said)):
         checks.held("factors", lambda: _factors(segments[-1], file.said, walked().book))
+        checks.held("pool", lambda: check_pool(file, records, segments[-1], walked().book.known()))
 
 
 def chain_checks(
@@ -149,6 +151,8 @@ def _statement(file: EpochFile, verify: Verify) -> str:
     said, before = file.said, file.said_before
     if not verify(said.signing_bytes(), file.signed.signature, said.validator_hotkey):
         raise FailedError(f"{said.validator_hotkey} did not sign this statement")
+    if not {said.period, said.period + 1} <= {one.period for one in said.periods}:
+        raise FailedError("the draws of this period and of the next are not fixed")
     if said.previous != (None if before is None else before.digest()):
         raise FailedError("the statement before is another one than this one follows")
     if file.previous is not None and before is not None:
@@ -168,12 +172,11 @@ def _assert_follows(said: EpochStatement, before: EpochStatement) -> None:
         raise FailedError("the statement before is not older")
     if said.period - before.period not in (0, 1):
         raise FailedError(f"period {before.period} is followed by period {said.period}")
-    fixed = {one.period: one.secret_digest for one in before.secrets}
-    for one in said.secrets:
-        if fixed.get(one.period, one.secret_digest) != one.secret_digest:
-            raise FailedError(f"the secret of period {one.period} was fixed otherwise before")
-    if not {said.period, said.period + 1} <= {one.period for one in said.secrets}:
-        raise FailedError("the secrets of this period and of the next are not fixed")
+    fixed = {one.period: one for one in before.periods}
+    for one in said.periods:
+        known = fixed.get(one.period, one)
+        if known != one and known != one.model_copy(update={"first_counter": None}):
+            raise FailedError(f"the draws of period {one.period} were fixed otherwise before")
 
 
 def _records(file: EpochFile) -> str:
@@ -236,7 +239,9 @@ def _factors(last: Segment, said: EpochStatement, book: StandingBook) -> str:
         raise FailedError("miners were judged, and no weights were set")
     scores = scores_of(known, last.rules)
     uids = {miner.hotkey: miner.uid for miner in said.miners if miner.uid is not None}
-    computed = {one.hotkey: one for one in miner_pays(scores, pays_of(known, scores), uids)}
+    owners = {miner.hotkey: miner.owner for miner in said.miners if miner.owner is not None}
+    pays = miner_pays(scores, pays_of(known, scores), uids, owners)
+    computed = {one.hotkey: one for one in pays}
     named = {one.hotkey: one for one in said.miners}
     for hotkey in sorted(computed.keys() | named.keys()):
         if computed.get(hotkey) != named.get(hotkey):

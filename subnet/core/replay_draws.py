@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from protocol.errors import RejectionReason
 from subnet.core.audit import PPM, Traffic, audit_draw_ppm
 from subnet.core.checks import EpochFile, FailedError, OpenError, Segment, Verify
-from subnet.core.draws import REVEALED_AFTER, draw_task, request_id, secret_digest
+from subnet.core.draws import REVEALED_AFTER, request_id, secret_digest
 from subnet.core.records import (
     ENDINGS,
     Answered,
@@ -20,8 +20,8 @@ from subnet.core.records import (
     Record,
     Started,
     Violated,
-    prompt_digest,
 )
+from subnet.core.replay_echoes import DrawnPrompts, check_first_counter
 from subnet.core.standing import Blame, StandingParams, blame_of_refusal
 from subnet.core.statement import EpochStatement, Unaudited
 
@@ -61,11 +61,21 @@ def check_due(file: EpochFile, records: Sequence[Record]) -> str:
             raise FailedError(f"draw {one.counter} was in flight since another time")
         if said.at_us - one.since_us > IN_FLIGHT_US_MAX:
             raise FailedError(f"draw {one.counter} is in flight for longer than any request may be")
+    check_first_counter(file, _lowest_counters(records, said))
     starts = _assert_lost_with_a_process(records)
     lost = sum(isinstance(record, Lost) for record in records)
     return (
         f"{len(ended)} endings, {lost} of them lost in {starts} starts; {len(in_flight)} under way"
     )
+
+
+def _lowest_counters(records: Sequence[Record], said: EpochStatement) -> dict[int, int]:
+    """By period, of all that ended or are in flight."""
+    lowest: dict[int, int] = {}
+    ended = [record for record in records if isinstance(record, ENDINGS)]
+    for one in (*ended, *said.in_flight):
+        lowest[one.period] = min(one.counter, lowest.get(one.period, one.counter))
+    return lowest
 
 
 def _assert_lost_with_a_process(records: Sequence[Record]) -> int:
@@ -90,7 +100,7 @@ def check_secrets(file: EpochFile, records: Sequence[Record]) -> str:
     before, said = file.said_before, file.said
     if before is None:
         raise OpenError("nothing before this statement fixed its secrets; the anchors did")
-    fixed = {one.period: one.secret_digest for one in before.secrets}
+    fixed = {one.period: one.secret_digest for one in before.periods}
     for period, secret in file.secrets.items():
         if period not in fixed:
             raise FailedError(f"nobody fixed a secret for period {period} in time")
@@ -108,31 +118,29 @@ def check_secrets(file: EpochFile, records: Sequence[Record]) -> str:
 
 
 def check_draws(segments: Sequence[Segment], file: EpochFile) -> str:
-    """Request ids and benchmarks' prompts are what the revealed secret draws."""
-    checked = hidden = of_users = 0
+    """Request ids, benchmarks' prompts and echoes are what the revealed secret draws."""
+    checked = hidden = of_users = echoes = 0
     for segment in segments:
+        drawn = DrawnPrompts(file, segment)
         for record in segment.records:
             if not isinstance(record, Answered | Violated | Faulted):
                 continue
-            is_benchmark = record.traffic is Traffic.BENCHMARK
-            of_users += not is_benchmark
-            if is_benchmark is (record.prompt_digest is None):
-                raise FailedError(f"request {record.request_id}: a benchmark names its prompt")
+            of_users += record.traffic is Traffic.ORGANIC
+            echoes += record.traffic is Traffic.ECHO
+            if record.traffic.is_own and record.prompt_digest is None:
+                raise FailedError(f"request {record.request_id} of our own names no prompt")
             secret = file.secrets.get(record.period)
             if secret is None:
                 hidden += 1
                 continue
             if request_id(secret, record.counter) != record.request_id:
                 raise FailedError(f"request {record.request_id} is not draw {record.counter}")
-            if is_benchmark:
-                task = draw_task(secret, record.counter, segment.rules.draws)
-                if prompt_digest(task.prompt) != record.prompt_digest:
-                    raise FailedError(f"request {record.request_id} asked another task than drawn")
+            drawn.check(record)
             checked += 1
     if hidden and not checked:
         raise OpenError("the secret of this period is not revealed yet")
     words = f"{checked} requests are what the secret draws, {hidden} not checkable yet"
-    return f"{words}; {of_users} are said to be users'"
+    return f"{words}; {echoes} ask again, {of_users} are said to be users'"
 
 
 def check_audits(
@@ -215,10 +223,10 @@ def _assert_drawn(
 
 
 def _assert_none_left_out(due: Sequence[Unaudited], seen: set[int]) -> None:
-    """All benchmarks are audited in the order of their answers: those that wait are the latest."""
+    """Answers to our own requests are audited in their order: those that wait are the latest."""
     is_waiting = False
     for answer in due:
-        if answer.traffic is not Traffic.BENCHMARK:
+        if not answer.traffic.is_own:
             continue
         if answer.counter not in seen:
             is_waiting = True

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from protocol.inference import Environment, OutputHash
-from subnet.core.audit import PPM, Traffic, audit_draw_ppm, audit_share_ppm, readings
+from subnet.core.audit import PPM, audit_draw_ppm, audit_share_ppm, readings
 from subnet.core.bundle import (
     AnswerEvidence,
     EvidenceBundle,
@@ -251,7 +251,7 @@ def _quiet_readings(bundle: EvidenceBundle, answer: AnswerEvidence) -> Readings:
     table, response = bundle.rules.table, answer.response
     sampling, tokens = answer.sampling, response.output_tokens
     temperature = sampling.temperature_milli
-    of_users = bundle.traffic is Traffic.ORGANIC
+    of_users = bundle.traffic.is_of_users
     if not of_users:
         table = table.for_benchmark(temperature, sampling.top_p_milli, sampling.top_k)
     bounds = table.bounds(

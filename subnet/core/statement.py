@@ -22,11 +22,15 @@ from subnet.core.standing import MinerStanding
 Uid = Annotated[int, Field(ge=0, lt=65_536)]
 
 
-class SecretDigest(WireMessage):
-    """What fixes a period's secret before it is used."""
+class FixedPeriod(WireMessage):
+    """What fixes a period's draws before any of them is used."""
 
     period: Whole
     secret_digest: Digest
+    pool_digest: Digest
+    """Of the users' prompts that it may ask again."""
+    first_counter: Whole | None
+    """The first draw of its secret; None for a period that has not begun."""
 
 
 class TurnRef(WireMessage):
@@ -61,6 +65,8 @@ class MinerPay(WireMessage):
     hotkey: Hotkey
     uid: Uid | None
     """None if it was not registered."""
+    owner: Hotkey | None
+    """Its coldkey; None likewise."""
     factors: dict[str, Whole]
     """The fields of `scoring.Score`."""
     score_ppm: Whole
@@ -86,8 +92,8 @@ class EpochStatement(WireMessage):
     """When consensus ran; the statement's name among those of one validator."""
     period: Whole
     """Whose secret was in use."""
-    secrets: tuple[SecretDigest, ...]
-    """Of `period`, of the next one, and of all that `in_flight` and `waiting` name; by period.
+    periods: tuple[FixedPeriod, ...]
+    """`period`, the next one, and all that `in_flight` and `waiting` name; in order.
     Whoever holds this statement's anchor holds the next one's before it is used."""
     metagraph_block: BlockNumber
     """Whose uids the weights go by."""
@@ -168,13 +174,17 @@ def standings_digest(standings: Sequence[MinerStanding]) -> str:
 
 
 def miner_pays(
-    scores: Mapping[str, Score], pays: Mapping[str, int], uids: Mapping[str, int]
+    scores: Mapping[str, Score],
+    pays: Mapping[str, int],
+    uids: Mapping[str, int],
+    owners: Mapping[str, str],
 ) -> tuple[MinerPay, ...]:
     """Every miner's factors, by hotkey."""
     return tuple(
         MinerPay(
             hotkey=hotkey,
             uid=uids.get(hotkey),
+            owner=owners.get(hotkey),
             factors=scores[hotkey].model_dump(),
             score_ppm=scores[hotkey].total_ppm,
             pay_ppm=pays[hotkey],

@@ -20,6 +20,7 @@ from subnet.core.statement import (
     Unaudited,
     head_after,
 )
+from subnet.edge import period_rows
 from subnet.edge.fact_rows import fact
 from subnet.edge.validator_schema import LEDGER, PENDING, STATEMENTS
 
@@ -143,6 +144,8 @@ def epoch_file(
     if (last is None) is not (signed.statement.previous is None):
         return None
     lines = tuple(unpacked(row.records))
+    periods = _periods(lines)
+    said = signed.statement
     later = sa.select(STATEMENTS.c.body).where(STATEMENTS.c.sequence > row.sequence)
     followed = db.execute(later.order_by(STATEMENTS.c.sequence)).scalars()
     revealed = int(fact(db, "period")) - REVEALED_AFTER
@@ -152,7 +155,12 @@ def epoch_file(
         rules=None if last is None else RuleParams.model_validate_json(last.rules),
         before=() if last is None else tuple(_standings(last.standings)),
         lines=lines,
-        secrets={one: secret_of(one) for one in sorted(_periods(lines)) if one <= revealed},
+        secrets={one: secret_of(one) for one in sorted(periods) if one <= revealed},
+        pools={
+            one: start.pool
+            for one in sorted(periods | {said.period, said.period + 1})
+            if (start := period_rows.period_start(db, one)) is not None
+        },
         head_before=None if last is None else last.head,
         later=tuple(
             SignedStatement.model_validate_json(body).statement.digest() for body in followed
@@ -176,14 +184,19 @@ def _standings(blob: bytes) -> list[MinerStanding]:
 
 
 def lost_turns(db: sa.Connection) -> list[TurnRef]:
-    """Due requests that a process left without an ending; of its own period, as far as is known."""
+    """Due requests that a process left without an ending."""
     before = last_statement(db)
     period, end = int(fact(db, "period")), int(fact(db, "counter"))
+    start = period_rows.period_start(db, period)
+    begun = 0 if start is None or start.first_counter is None else start.first_counter
     due: dict[int, TurnRef] = {}
     if before is not None:
         due |= {one.counter: one for one in before.statement.in_flight}
     first = 0 if before is None else before.statement.next_counter
-    due |= {counter: TurnRef(period=period, counter=counter) for counter in range(first, end)}
+    due |= {
+        counter: TurnRef(period=period - (counter < begun), counter=counter)
+        for counter in range(first, end)
+    }
     ended = db.execute(sa.select(LEDGER.c.counter).where(LEDGER.c.counter.is_not(None))).scalars()
     for counter in ended:
         due.pop(counter, None)

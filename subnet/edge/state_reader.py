@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from subnet.config import ConfigError
 from subnet.core.checks import EpochFile
 from subnet.core.draws import REVEALED_AFTER, period_secret
+from subnet.core.echoes import PeriodStart
 from subnet.core.gaming import Observation
 from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import AlarmWindow, OpinionRecord, Verdict
 from subnet.core.standing import MinerStanding
 from subnet.core.statement import SignedStatement
-from subnet.edge import epoch_rows, ledger_rows, mark_rows, prompt_rows
+from subnet.edge import epoch_rows, ledger_rows, mark_rows, period_rows, prompt_rows
 from subnet.edge.epoch_history import EpochTotals, total_of
 from subnet.edge.fact_rows import fact
 from subnet.edge.kept_rows import KeptWindow, alarm_window, kept_windows
@@ -93,6 +94,11 @@ class StateReader:
         """What is kept of the latest exchanges, in order."""
         with self._begin() as db:
             return mark_rows.observations(db)
+
+    def period_start(self, period: int) -> PeriodStart | None:
+        """What was fixed of a period; None if nothing was."""
+        with self._begin() as db:
+            return period_rows.period_start(db, period)
 
     def identity(self, name: str) -> str:
         """Whose memory it is, by the word that its validator gave for `name`."""

@@ -72,6 +72,14 @@ STATEMENTS = sa.Table(
 )
 """`head` over all statements up to this one; `standings` after the records, and `records`: lines of
 JSON, deflated."""
+PERIODS = sa.Table(
+    "periods",
+    META,
+    sa.Column("period", sa.Integer, primary_key=True),
+    sa.Column("first_counter", sa.Integer),
+    sa.Column("pool", sa.String),
+)
+"""`first_counter` once it has begun; `pool` once a statement fixed it."""
 EPOCHS = sa.Table(
     "epochs",
     META,

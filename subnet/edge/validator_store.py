@@ -17,6 +17,7 @@ from protocol.structure import Structure
 from subnet.config import ConfigError
 from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
 from subnet.core.bundle import EvidenceRules
+from subnet.core.echoes import EchoPool
 from subnet.core.gaming import ExchangeMark
 from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.packed import Packed
@@ -25,7 +26,7 @@ from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import OpinionRecord, Verdict
 from subnet.core.standing import MinerStanding
 from subnet.core.statement import OpenRecords, SignedStatement, TurnRef
-from subnet.edge import epoch_rows, ledger_rows, mark_rows, prompt_rows
+from subnet.edge import epoch_rows, ledger_rows, mark_rows, period_rows, prompt_rows
 from subnet.edge.fact_rows import fact, increment, save_fact
 from subnet.edge.kept_rows import (
     KeptLimits,
@@ -115,6 +116,7 @@ class SqliteValidatorStore(StateReader):
         """Move on to the next period, and return it."""
         with self._begin() as db:
             self._period = increment(db, "period", 1)
+            period_rows.save_first_counter(db, self._period, int(fact(db, "counter")))
         return self._period
 
     def save_ending(
@@ -217,9 +219,12 @@ class SqliteValidatorStore(StateReader):
         packed: Packed,
         moved: Sequence[MinerStanding],
         records: Sequence[Record],
+        pool: EchoPool,
     ) -> None:
-        """Keep a statement with the records it counts; then what the weights moved, and why."""
+        """Keep a statement with the records it counts, and the pool of the next period; then what
+        the weights moved, and why."""
         with self._begin() as db:
+            period_rows.save_pool(db, self._period + 1, pool)
             epoch_rows.save_epoch(db, epoch, EPOCHS_MAX)
             ledger_rows.close(db, signed, rules, packed, STATEMENTS_MAX)
             for standing in moved:

@@ -65,7 +65,7 @@ def gaps_of(answers: Iterable[Answer]) -> Iterator[tuple[int, Sequence[float]]]:
 
 def checked(answers: Sequence[Answer], table: CalibrationTable, traffic: Traffic) -> HeldOut:
     """The bounds of one kind of traffic tried on held-out answers, all of them in one detector."""
-    of_users = traffic is Traffic.ORGANIC
+    of_users = traffic.is_of_users
     above = 0
     for band, counts in counts_per_band(answers, table.edges_logits).items():
         p0 = table.bounds(*band, 0, of_users=of_users)

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 CALLER: Final = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 MINER: Final = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"
 ENVIRONMENT: Final = Environment(engine="lab", torch="lab", device="cpu", dtype="lab")
+JUDGED: Final = (Traffic.BENCHMARK, Traffic.ORGANIC)
+"""Kinds of traffic that are read differently; echoes are read as users' prompts are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def played(
     honest = lab.answers([lab.strong], [lab.job(question) for question in questions])
     truthful = answers_scored(lab, questions, honest, jury)
     pools: dict[str, list[Scored]] = {}
-    detections: dict[Traffic, dict[str, Sequence[Detection]]] = {one: {} for one in Traffic}
+    detections: dict[Traffic, dict[str, Sequence[Detection]]] = {one: {} for one in JUDGED}
     for place, adversary in enumerate(attacks):
         inner = adversary.inner if isinstance(adversary, Diluted) else adversary
         if inner.name not in pools:

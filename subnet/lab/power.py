@@ -11,7 +11,7 @@ from subnet.edge.release_files import ReleaseFiles
 from subnet.lab.adversary import Lab
 from subnet.lab.attacks import ATTACKS
 from subnet.lab.detection import power
-from subnet.lab.play import Jury, Runs, played, questions_of, requests_of
+from subnet.lab.play import JUDGED, Jury, Runs, played, questions_of, requests_of
 from subnet.lab.transcripts import Watch
 from subnet.ports import Tokenizer
 
@@ -58,7 +58,7 @@ def measured_power(
             )
             for name, one in ((name, power(runs)) for name, runs in found[traffic].items())
         )
-        for traffic in Traffic
+        for traffic in JUDGED
     }
     return PowerReport(
         seed=seed,

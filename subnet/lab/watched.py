@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
@@ -21,6 +21,9 @@ from protocol.release import Release
 from protocol.structure import Structure
 from subnet.config import Settings
 from subnet.core.audit import Traffic
+from subnet.core.draws import draw_task, period_secret, request_id
+from subnet.core.echoes import EchoPool, PeriodStart, Taker, next_pool
+from subnet.core.records import RECORD
 from subnet.core.standing import Decayed, MinerStanding, fresh_standing
 from subnet.edge.validator_store import SqliteValidatorStore
 from subnet.ports import Endpoint, Exchange, Fault, Tokenizer
@@ -28,20 +31,36 @@ from subnet.roles.peer import Peer
 from subnet.roles.validator import Validator, World
 from subnet.sim.loop import LoopClock, run_virtual
 
-MINERS: Final = 8
 SLOW_MINERS: Final = 2
-"""Of those: they score less, so fewer users' prompts go to them."""
+"""They score less, so fewer users' prompts go to them."""
 SLOW_LATENCY: Final = 0.6
 FAULT_SHARE: Final = 0.02
 SESSION_PROMPTS: Final = 4.0
 """Mean number of prompts that a user asks in a row."""
 THINK_SECONDS: Final = 4.0
-SESSION_GAP_SECONDS: Final = 3.0
-"""Mean between the starts of two users' sessions."""
 WARM_UP_SECONDS: Final = 30.0
 AUDIT_SECONDS: Final = 5.0
 VALIDATOR: Final = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 _PLACE: Final = Environment(engine="watched", torch="none", device="none", dtype="float32")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A subnet, and how its users come."""
+
+    miners: int
+    probe_interval_seconds: float
+    session_gap_seconds: float
+    """Mean between the starts of two users' sessions."""
+    has_earlier_prompts: bool
+    """Whether users asked, and agreed, in the period before."""
+
+
+BUSY: Final = Scene(8, 2.0, 3.0, has_earlier_prompts=False)
+"""One request of a user for three of ours: what a miner could learn from when requests come."""
+TALKATIVE: Final = Scene(16, 28.0, 12.0, has_earlier_prompts=True)
+"""Few requests of ours, so that the prompts of half a sample are enough to ask again; and enough
+owners, as an owner that saw a prompt is not asked it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +87,14 @@ class Traced:
     """An arrival with what the miner would like to know."""
 
     arrival: Arrival
-    is_organic: bool
+    traffic: Traffic
+    family: str
+    """Of a benchmark; else empty."""
+
+    @property
+    def is_organic(self) -> bool:
+        """Whether a user waits for the answer."""
+        return self.traffic is Traffic.ORGANIC
 
 
 def watch_traffic(
@@ -77,29 +103,58 @@ def watch_traffic(
     tokenizer: Tokenizer,
     settings: Settings,
     seed: int,
+    scene: Scene = BUSY,
+    earlier: Sequence[Prompt] = (),
 ) -> list[Traced]:
     """All requests of one validator in order, while users come at a steady rate.
 
     Left out are the first half minute and what came after the last session began: before and after
     them there are no users, and a clock would tell what no miner of a living subnet can know.
+    `earlier` were answered, with consent, in the period before.
     """
+    pace = {"probe_interval_seconds": scene.probe_interval_seconds}
+    validator = settings.validator.model_copy(update=pace)
+    settings = settings.model_copy(update={"validator": validator})
     with TemporaryDirectory() as folder:
         secret = np.random.default_rng([seed, 0]).bytes(32)
-        store = SqliteValidatorStore(Path(folder) / "v.sqlite", {"hotkey": VALIDATOR}, secret)
+        store = _Store(Path(folder) / "v.sqlite", {"hotkey": VALIDATOR}, secret)
         with closing(store):
             rng = np.random.default_rng([seed, 1])
-            run = _Run(store, release, tokenizer, settings, rng)
-            run_virtual(run.until_answered(prompts))
-            organic = {
-                one.mark.request_id
-                for one in store.observations()
-                if one.mark.traffic is Traffic.ORGANIC
-            }
-    return [
-        Traced(one, one.request.request_id in organic)
-        for one in run.miners.arrived
-        if run.steady_from <= one.at_seconds <= run.steady_until
-    ]
+            run = _Run(store, release, tokenizer, settings, rng, scene)
+            run_virtual(run.live(prompts, earlier))
+            traffic = {one.mark.request_id: one.mark.traffic for one in store.observations()}
+            steady = [
+                (one, traffic[one.request.request_id])
+                for one in run.miners.arrived
+                if run.steady_from <= one.at_seconds <= run.steady_until
+            ]
+            tasks = {one.request.request_id for one, kind in steady if kind is Traffic.BENCHMARK}
+            families = _families(store, settings, tasks)
+    return [Traced(one, kind, families.get(one.request.request_id, "")) for one, kind in steady]
+
+
+def _families(
+    store: SqliteValidatorStore, settings: Settings, request_ids: set[str]
+) -> dict[str, str]:
+    """The families of these requests' tasks."""
+    secret = period_secret(store.master_secret, store.period())
+    turns = range(store.open_records().next_counter)
+    return {
+        name: draw_task(secret, turn, settings.draws).family
+        for turn in turns
+        if (name := request_id(secret, turn)) in request_ids
+    }
+
+
+class _Store(SqliteValidatorStore):
+    """Nobody signs a statement here, which would fix the pool of a period."""
+
+    pool = EchoPool()
+
+    def period_start(self, period: int) -> PeriodStart | None:
+        """What was fixed of a period."""
+        found = super().period_start(period)
+        return None if found is None else replace(found, pool=self.pool)
 
 
 class _AnyGrammar:
@@ -127,15 +182,19 @@ class _Run:
 
     def __init__(
         self,
-        store: SqliteValidatorStore,
+        store: _Store,
         release: Release,
         tokenizer: Tokenizer,
         settings: Settings,
         rng: np.random.Generator,
+        scene: Scene,
     ) -> None:
         store.open_next_period()
         self._store = store
+        self._release_digest = release.digest()
+        self._settings = settings
         self._rng = rng
+        self._session_gap_seconds = scene.session_gap_seconds
         self.steady_from = self.steady_until = 0.0
         self.miners = _Miners(release, rng)
         nobody = cast(Any, None)  # Nobody here reads a chain, audits, or sets weights.
@@ -155,13 +214,48 @@ class _Run:
             settings=settings,
         )
         self._roles = Validator(world)
-        self._roles.book.put(_standing(number, release, settings) for number in range(MINERS))
-        for number in range(MINERS):
+        numbers = range(scene.miners)
+        self._roles.book.put(_standing(number, release, settings) for number in numbers)
+        for number in numbers:
             endpoint = Endpoint(hotkey_of(number), "127.0.0.1", number)
             slots = settings.miner.concurrent_requests_max
             self._roles.roster.peers[endpoint.hotkey] = Peer(endpoint, endpoint.hotkey, slots, 0.0)
 
-    async def until_answered(self, prompts: Sequence[Prompt]) -> None:
+    async def live(self, prompts: Sequence[Prompt], earlier: Sequence[Prompt]) -> None:
+        """Ask all users' prompts, the earlier ones in a period before."""
+        if earlier:
+            await self._live_a_period(earlier)
+        await self._ask_until_answered(prompts)
+
+    async def _live_a_period(self, prompts: Sequence[Prompt]) -> None:
+        """Answer these users' prompts; the next period may ask them again, once its first window
+        is over."""
+        for prompt in prompts:
+            self._store.add_prompts([prompt.text], has_consent=True, structure=prompt.structure)
+        async with asyncio.TaskGroup() as group:
+            serving = [
+                group.create_task(self._roles.desk.run()),
+                group.create_task(self._drop_audits()),
+            ]
+            while self._store.open_prompts():  # noqa: ASYNC110 - it is a file
+                await asyncio.sleep(1)
+            for task in serving:
+                task.cancel()
+        hotkeys = list(self._roles.roster.peers)
+        self._store.pool = next_pool(
+            EchoPool(),
+            map(RECORD.validate_json, self._store.open_records().lines),
+            [Taker(hotkey=one, owner=one) for one in hotkeys],
+            turns=0,
+            rules=self._settings.rules,
+            release_digest=self._release_digest,
+            owners={},
+        )
+        self._store.open_next_period()
+        for _ in range(self._settings.draws.window_requests):
+            self._store.reserve_counter()
+
+    async def _ask_until_answered(self, prompts: Sequence[Prompt]) -> None:
         """Ask, until nobody waits for an answer any more."""
         async with asyncio.TaskGroup() as group:
             endless = [
@@ -181,7 +275,7 @@ class _Run:
         left, start = len(prompts), asyncio.get_running_loop().time()
         self.steady_from = start + WARM_UP_SECONDS
         while left:
-            at += rng.exponential(SESSION_GAP_SECONDS)
+            at += rng.exponential(self._session_gap_seconds)
             asks = min(left, int(rng.geometric(1 / SESSION_PROMPTS)))
             due += list(at + np.cumsum(rng.exponential(THINK_SECONDS, asks)))
             left -= asks

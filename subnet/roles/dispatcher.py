@@ -1,9 +1,9 @@
 """draw -> ASK -> structure -> pending audit: the one way in which miners are asked.
 
-Benchmarks and users' own prompts leave through this dispatcher: the same message, parameters drawn
-from the same mix, one limit of tokens; either may carry a structure. When each leaves and to whom
-is up to the probers and the users' desk. What is left to tell them apart is in `docs/gaming.md`.
-Each miner gets tasks of its own.
+Benchmarks, echoes and users' own prompts leave through this dispatcher: the same message,
+parameters drawn from the same mix, one limit of tokens; any may carry a structure. When each leaves
+and to whom is up to the probers and the users' desk. What is left to tell them apart is in
+`docs/gaming.md`. Each miner gets tasks of its own.
 """
 
 import logging
@@ -28,6 +28,7 @@ from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
 from subnet.ports import Clock, Exchange, Fault, Grammars, MinerClient, Tokenizer
 from subnet.roles.bursts import BurstLedger
+from subnet.roles.echo_desk import EchoDesk
 from subnet.roles.faults import STALLS, FaultJudge
 from subnet.roles.peer import Peer
 from subnet.store import ValidatorStore
@@ -51,8 +52,9 @@ class Dispatch:
     traffic: Traffic
     turn: Turn
     prompt: UserPrompt | None
-    task_digest: str | None
-    """`prompt_digest` of a benchmark's prompt."""
+    """A user's that waits for its answer."""
+    prompt_digest: str | None
+    """What names the prompt in the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Dispatcher:
         self._release = release
         self._release_digest = release.digest()
         self._settings = settings
+        self._echoes = EchoDesk(store=store, settings=settings, release_digest=self._release_digest)
         self._bars = settings.scoring.bars_of(self._release_digest)
         self._in_flight: Counter[str] = Counter()
         """Requests, by hotkey."""
@@ -125,9 +128,9 @@ class Dispatcher:
         return prompt.structure is None or self._grammars is not None
 
     async def ask(self, peer: Peer, turn: Turn, prompt: UserPrompt | None = None) -> Outcome:
-        """One request to one miner, from draw to saved standing: a user's, or a benchmark."""
+        """One request to one miner, from draw to saved standing: a user's, or one of our own."""
         hotkey = peer.endpoint.hotkey
-        dispatch = self._draw_dispatch(turn, prompt)
+        dispatch = self._draw_dispatch(turn, hotkey, prompt)
         others = self._in_flight[hotkey]
         self._in_flight[hotkey] += 1
         sent_us = self._clock.monotonic_us()
@@ -154,15 +157,23 @@ class Dispatcher:
         blame = blame_of_refusal(rejection, self._settings.standing)
         return Blame.GATEWAY if blame is Blame.BACK_PRESSURE and is_full else blame
 
-    def _draw_dispatch(self, turn: Turn, prompt: UserPrompt | None) -> Dispatch:
+    def _draw_dispatch(self, turn: Turn, hotkey: str, prompt: UserPrompt | None) -> Dispatch:
         counter = turn.counter
         secret = period_secret(self._store.master_secret, turn.period)
-        task = draw_task(secret, counter, self._settings.draws)
-        text = task.prompt if prompt is None else prompt.text
-        structure = None if self._grammars is None else task.structure
-        sampling = draw_sampling(secret, counter, self._settings.draws, structure)
-        if prompt is not None:
-            sampling = sampling.model_copy(update={"structure": prompt.structure})
+        echo = self._echoes.drawn(turn.period, counter, hotkey) if prompt is None else None
+        of_user = prompt or echo
+        digest: str | None
+        if of_user is None:
+            traffic = Traffic.BENCHMARK
+            task = draw_task(secret, counter, self._settings.draws)
+            text, digest = task.prompt, prompt_digest(task.prompt)
+            structure = None if self._grammars is None else task.structure
+            sampling = draw_sampling(secret, counter, self._settings.draws, structure)
+        else:
+            traffic = Traffic.ORGANIC if echo is None else Traffic.ECHO
+            text, digest = of_user.text, of_user.digest if of_user.has_consent else None
+            sampling = draw_sampling(secret, counter, self._settings.draws)
+            sampling = sampling.model_copy(update={"structure": of_user.structure})
         request = InferenceRequest(
             request_id=request_id(secret, counter),
             release_digest=self._release_digest,
@@ -171,9 +182,7 @@ class Dispatcher:
             sampling=sampling,
             timeout_ms=round(self._settings.validator.request_timeout_seconds * 1000),
         )
-        traffic = Traffic.BENCHMARK if prompt is None else Traffic.ORGANIC
-        task_digest = prompt_digest(task.prompt) if prompt is None else None
-        return Dispatch(request, traffic, turn, prompt, task_digest)
+        return Dispatch(request, traffic, turn, prompt, digest)
 
     def _record(
         self, dispatch: Dispatch, exchange: Exchange, response: InferenceResponse, sent_us: int
@@ -247,7 +256,7 @@ class Dispatcher:
             "counter": dispatch.turn.counter,
             "request_id": dispatch.request.request_id,
             "traffic": dispatch.traffic,
-            "prompt_digest": dispatch.task_digest,
+            "prompt_digest": dispatch.prompt_digest,
             "request_digest": dispatch.request.digest(),
         }
 

@@ -22,15 +22,16 @@ from subnet.core.earnings import (
     weights_of,
     withheld_of,
 )
+from subnet.core.echoes import EchoPool, PeriodStart, Taker, next_pool
 from subnet.core.history import EpochIncome, EpochRecord
 from subnet.core.packed import pack
-from subnet.core.records import Paid, TermEnded
-from subnet.core.scoring import Score
+from subnet.core.records import RECORD, Paid, TermEnded
+from subnet.core.scoring import Score, has_passed_probation
 from subnet.core.standing import MinerStanding
 from subnet.core.statement import (
     EpochStatement,
+    FixedPeriod,
     OpenRecords,
-    SecretDigest,
     SignedStatement,
     in_flight_of,
     miner_pays,
@@ -58,6 +59,8 @@ class _Outcome:
     own_uid: int | None
     weights: Mapping[int, int]
     records: OpenRecords
+    start: PeriodStart
+    """Of the period in use."""
 
 
 class WeightSetter:
@@ -152,11 +155,13 @@ class WeightSetter:
             _log.info("nobody was judged yet: no weights at block %d", metagraph.block)
         root = await asyncio.to_thread(records_root, outcome.records.lines)
         packed = await asyncio.to_thread(pack, outcome.records, outcome.remembered)
+        fixed = self._store.period_start(self._store.period() + 1)
+        pool = await asyncio.to_thread(self._pool, outcome) if fixed is None else fixed.pool
         # From here on nothing may be waited for: the standings move on meanwhile.
         records = self._paid(outcome) if outcome.weights else []
         moved = [self._book.after(record) for record in records]
-        signed = self._signed(epoch, outcome, root)
-        self._store.close_epoch(epoch, signed, self._settings.rules, packed, moved, records)
+        signed = self._signed(epoch, outcome, root, pool)
+        self._store.close_epoch(epoch, signed, self._settings.rules, packed, moved, records, pool)
         self._book.put(moved)
         self._due_for = None
         self._store.open_next_period()
@@ -170,6 +175,8 @@ class WeightSetter:
         own_uid = None if own is None else own.uid
         uids = {row.hotkey: row.uid for row in metagraph.neurons}
         is_judged = is_any_judged(standings, self._settings.rules)
+        start = self._store.period_start(self._store.period())
+        assert start is not None, "weights are set in a period that has begun"
         return _Outcome(
             standings=tuple(standings),
             remembered=tuple(self._book.remembered()),
@@ -179,9 +186,31 @@ class WeightSetter:
             own_uid=own_uid,
             weights=weights_of(pays, uids, own_uid, is_any_judged=is_judged),
             records=self._store.open_records(),
+            start=start,
         )
 
-    def _signed(self, epoch: EpochRecord, outcome: _Outcome, root: str) -> SignedStatement:
+    def _pool(self, outcome: _Outcome) -> EchoPool:
+        """The users' prompts that the next period may ask again."""
+        assert outcome.start.first_counter is not None, "it has begun"
+        owners = {row.hotkey: row.coldkey for row in outcome.metagraph.neurons}
+        takers = [
+            Taker(hotkey=one.hotkey, owner=owners[one.hotkey])
+            for one in outcome.standings
+            if one.hotkey in owners and has_passed_probation(one, self._settings.scoring)
+        ]
+        return next_pool(
+            outcome.start.pool,
+            map(RECORD.validate_json, outcome.records.lines),
+            takers,
+            turns=outcome.records.next_counter - outcome.start.first_counter,
+            rules=self._settings.rules,
+            release_digest=self._release_digest,
+            owners=owners,
+        )
+
+    def _signed(
+        self, epoch: EpochRecord, outcome: _Outcome, root: str, pool: EchoPool
+    ) -> SignedStatement:
         """What the epoch came to."""
         signed = self._store.last_statement()
         before = None if signed is None else signed.statement
@@ -189,14 +218,16 @@ class WeightSetter:
         in_flight = in_flight_of(records.in_flight, before, at_us)
         periods = {period, period + 1}
         periods |= {one.period for one in in_flight} | {one.period for one in records.waiting}
+        known = {period: outcome.start, period + 1: PeriodStart(None, pool)}
         uids = {row.hotkey: row.uid for row in outcome.metagraph.neurons}
+        owners = {row.hotkey: row.coldkey for row in outcome.metagraph.neurons}
         statement = EpochStatement(
             validator_hotkey=self._own_hotkey,
             netuid=outcome.metagraph.netuid,
             at_us=at_us,
             epoch_block=epoch.epoch_block,
             period=period,
-            secrets=tuple(self._secret_digest(one) for one in sorted(periods)),
+            periods=tuple(self._fixed(one, known) for one in sorted(periods)),
             metagraph_block=outcome.metagraph.block,
             release_digest=self._release_digest,
             rules_digest=self._rules_digest,
@@ -208,7 +239,7 @@ class WeightSetter:
             waiting=records.waiting,
             standings_digest=standings_digest(outcome.remembered),
             own_uid=outcome.own_uid,
-            miners=miner_pays(outcome.scores, outcome.pays, uids),
+            miners=miner_pays(outcome.scores, outcome.pays, uids, owners),
             weights=shares_of(outcome.weights),
             previous=None if before is None else before.digest(),
         )
@@ -216,9 +247,17 @@ class WeightSetter:
             statement=statement, signature=self._signer.sign(statement.signing_bytes())
         )
 
-    def _secret_digest(self, period: int) -> SecretDigest:
+    def _fixed(self, period: int, known: Mapping[int, PeriodStart]) -> FixedPeriod:
+        """What is fixed of a period, be it one of the known ones or older."""
         secret = period_secret(self._store.master_secret, period)
-        return SecretDigest(period=period, secret_digest=secret_digest(secret).hex())
+        start = known.get(period) or self._store.period_start(period)
+        assert start is not None, "a request in flight is of a period that is still kept"
+        return FixedPeriod(
+            period=period,
+            secret_digest=secret_digest(secret).hex(),
+            pool_digest=start.pool.digest(),
+            first_counter=start.first_counter,
+        )
 
     def _end_terms(self) -> None:
         """Close the gates whose second opinion did not come within an epoch."""

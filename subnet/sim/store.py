@@ -9,6 +9,7 @@ from protocol.structure import Structure
 from subnet.core.audit import Traffic
 from subnet.core.audited import AuditRecord, KeptAnswer, PendingAudit
 from subnet.core.bundle import AnswerEvidence, EvidenceRules
+from subnet.core.echoes import EchoPool, PeriodStart
 from subnet.core.gaming import ExchangeMark
 from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.packed import Packed
@@ -28,6 +29,7 @@ class MemoryStore:
         self._answers_max = answers_max
         self._counter = 0
         self._period = 0
+        self._starts: dict[int, PeriodStart] = {}
         self._turns: list[tuple[int, int]] = []
         self._standings: dict[tuple[str, str], MinerStanding] = {}
         self._pending: dict[str, PendingAudit] = {}
@@ -72,7 +74,13 @@ class MemoryStore:
     def open_next_period(self) -> int:
         """Move on to the next period."""
         self._period += 1
+        start = self.period_start(self._period) or PeriodStart(None, EchoPool())
+        self._starts[self._period] = replace(start, first_counter=self._counter + 1)
         return self._period
+
+    def period_start(self, period: int) -> PeriodStart | None:
+        """What was fixed of a period; without records its pool is empty."""
+        return self._starts.get(period)
 
     def save_ending(
         self,
@@ -161,8 +169,10 @@ class MemoryStore:
         packed: Packed,
         moved: Sequence[MinerStanding],
         records: Sequence[Record],
+        pool: EchoPool,
     ) -> None:
         """Keep a statement, and what the weights moved."""
+        self._starts[self._period + 1] = PeriodStart(None, pool)
         self._statement = signed
         self._head = head_after(self._head, signed.statement.digest())
         self.save_epoch(epoch)

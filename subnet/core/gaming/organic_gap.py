@@ -126,11 +126,12 @@ def organic_gaps(observations: Sequence[Observation], level: float = LEVEL) -> l
 
 def _sides(observations: Sequence[Observation], measure: _Measure) -> dict[str, _Sides]:
     samples: defaultdict[str, dict[Traffic, list[float]]] = defaultdict(
-        lambda: {traffic: [] for traffic in Traffic}
+        lambda: {Traffic.ORGANIC: [], Traffic.BENCHMARK: []}
     )
     for one in observations:
         value = measure.value(one)
-        if value is not None:
+        # Echoes are on neither side: a miner takes them for users', and we for benchmarks.
+        if value is not None and one.mark.traffic is not Traffic.ECHO:
             samples[one.mark.miner_hotkey][one.mark.traffic].append(value)
     return {
         hotkey: _Sides(

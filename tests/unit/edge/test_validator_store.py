@@ -13,19 +13,21 @@ from protocol.structure import Structure
 from subnet.config import ConfigError
 from subnet.core.audit import PPM, Traffic
 from subnet.core.audited import AuditRecord, PendingAudit
+from subnet.core.echoes import EchoPool, PeriodStart
 from subnet.core.gaming import ExchangeMark, Observation
 from subnet.core.gate import Hold
 from subnet.core.history import EpochIncome, EpochRecord, UserPrompt
 from subnet.core.packed import pack
+from subnet.core.records import RECORD as RECORDS
 from subnet.core.records import Lost, Opined
 from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import OpinionRecord, Verdict
 from subnet.core.standing import StandingParams, after_answer, fresh_standing
 from subnet.core.verification.claim import Claim
 from subnet.core.verification.evidence import EvidenceParams
-from subnet.edge import mark_rows, validator_store
+from subnet.edge import mark_rows, period_rows, validator_store
 from subnet.edge.epoch_history import total_of
-from subnet.edge.state_reader import open_for_reading
+from subnet.edge.state_reader import InUse, open_for_reading
 from subnet.edge.validator_store import SqliteValidatorStore
 from tests.evidence_support import make_signed
 from tests.records_support import make_statement
@@ -63,10 +65,10 @@ def save(store, standing, pending=None, prompt=None, mark=None):
     store.save_ending(standing, Lost(at_us=1, period=0, counter=0), pending, prompt, mark)
 
 
-def close(store, epoch, moved=()):
+def close(store, epoch, moved=(), pool=None):
     statement = make_statement(epoch_block=epoch.epoch_block, lines=store.open_records().lines)
     packed = pack(store.open_records(), [])
-    store.close_epoch(epoch, statement, RuleParams(), packed, moved, [])
+    store.close_epoch(epoch, statement, RuleParams(), packed, moved, [], pool or EchoPool())
 
 
 def opined(verdict):
@@ -146,6 +148,39 @@ def test_periods_move_on_and_stay(store, path):
     store.close()
     again = SqliteValidatorStore(path, IDENTITY, SECRET)
     assert again.period() == 1
+    again.close()
+
+
+def test_where_a_period_begins_and_what_it_may_ask_again_outlive_a_restart(store, path):
+    assert store.period_start(1) is None
+    store.reserve_counter()
+    store.open_next_period()
+    assert store.period_start(1) == PeriodStart(1, EchoPool())
+    pool = EchoPool(turns=7)
+    close(store, EpochRecord(20, ()), pool=pool)
+    assert store.period_start(2) == PeriodStart(None, pool)
+    store.reserve_counter()
+    store.close()
+    again = SqliteValidatorStore(path, IDENTITY, SECRET)
+    assert again.open_next_period() == 2
+    assert again.period_start(2) == PeriodStart(2, pool)
+    for _ in range(period_rows.PERIODS_MAX):
+        again.open_next_period()
+    assert again.period_start(2) is None
+    again.close()
+
+
+def test_a_lost_request_is_of_the_period_that_it_was_drawn_in(store, path):
+    store.open_next_period()
+    early = store.reserve_counter()
+    store.open_next_period()
+    late = store.reserve_counter()
+    store.close()
+    again = SqliteValidatorStore(path, IDENTITY, SECRET)
+    again.begin(1, InUse(rules=RuleParams(), release_digest="f" * 64))
+    records = [RECORDS.validate_json(line) for line in again.open_records().lines]
+    lost = {one.counter: one.period for one in records if isinstance(one, Lost)}
+    assert lost == {early: 1, late: 2}
     again.close()
 
 
@@ -301,6 +336,7 @@ from subnet.core.records import Lost
 
 from subnet.core.gate import Hold
 from subnet.core.packed import pack
+from subnet.core.records import RECORD as RECORDS
 from subnet.core.records import Lost, Opined
 from subnet.core.rules import RuleParams
 from tests.evidence_support import make_signed

@@ -70,7 +70,7 @@ def test_a_miner_that_is_good_enough_gets_as_many_users_prompts_as_the_best():
     """In proportion to scores, a slow miner knew that most of its requests were benchmarks."""
     arrivals, kinds = traffic(2)
     counts = np.bincount([one.miner for one, k in zip(arrivals, kinds, strict=True) if k])
-    assert len(counts) == watched.MINERS and counts.min() > 0
+    assert len(counts) == watched.BUSY.miners and counts.min() > 0
     slow, quick = counts[: watched.SLOW_MINERS].mean(), counts[watched.SLOW_MINERS :].mean()
     assert slow > 0.7 * quick
 
@@ -120,5 +120,5 @@ def test_content_would_need_so_many_prompts_asked_again(monkeypatch):
     )
     content = report.sights[-1]
     assert content.auc > 0.6, "families are no secret to whoever reads them"
-    share = report.reask_share_for_auc_max
+    share = report.echo_share_for_auc_max
     assert share / 2 + (1 - share) * content.auc == pytest.approx(0.55)

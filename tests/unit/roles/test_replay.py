@@ -40,7 +40,10 @@ BURSTS = {
     "duration_seconds_max": 4.0,
 }
 USUAL_PPM, SUSPECT_PPM = 300_000, 600_000
-WORDS = ("honest", "foreign seed", "full", "times out", "slow", "skips stops", "tarpit")
+WORDS = (
+    *("honest", "foreign seed", "full", "times out", "slow", "skips stops", "tarpit"),
+    *("honest", "honest"),
+)
 
 
 def verify(message, signature, hotkey):
@@ -60,10 +63,12 @@ def files(tmp_path_factory):
             audit={"organic_ppm": PPM // 2},
             capacity=BURSTS,
             scoring={"probation_answers": 20 + run},
+            draws={"window_requests": 8},
         )
         miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(WORDS)]
         subnet = Subnet(path, miners, settings, first_block=1000 * run)
-        subnet.store.add_prompts([f"prompt {run} {n}" for n in range(40)])
+        subnet.store.add_prompts([f"prompt {run} {n}" for n in range(20)])
+        subnet.store.add_prompts([f"shown {run} {n}" for n in range(20)], has_consent=True)
         run_virtual(subnet.run())
         made += [subnet.store.epoch_file(block) for block in subnet.store.closed_epochs()]
         subnet.store.close()
@@ -111,7 +116,7 @@ def test_every_epoch_replays_to_the_same_standings_factors_and_weights(files):
     assert len(files) >= 6
     for file in files:
         checks = replay(epoch_file.from_bytes(epoch_file.to_bytes(file)), verify)
-        assert len(checks) == 12
+        assert len(checks) == 13
         assert {one.outcome for one in checks} <= {Outcome.HELD, Outcome.OPEN}, checks
     seen = {type(RECORD.validate_json(line)) for one in files for line in one.lines}
     assert seen >= {Answered, Audited, Faulted, Lost, Measured, PassedOver}
@@ -330,12 +335,11 @@ def test_periods_secrets_counters_and_epochs_follow_the_statement_before(file):
         {"netuid": said.netuid + 1},
         {"epoch_block": 0},
         {"at_us": 0},
-        {"secrets": said.secrets[:1]},
-        {
-            "secrets": tuple(
-                one.model_copy(update={"secret_digest": "0" * 64}) for one in said.secrets
-            )
-        },
+        {"periods": said.periods[:1]},
+        *(
+            {"periods": tuple(one.model_copy(update=other) for one in said.periods)}
+            for other in ({"secret_digest": "0" * 64}, {"pool_digest": "0" * 64})
+        ),
     ):
         assert "statement" in failed(signed(file, **change)), change
     assert "due" in failed(signed(file, next_counter=0))
