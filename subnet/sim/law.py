@@ -11,9 +11,10 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from subnet.config import ConfigError
 from subnet.sim.adversaries import ADVERSARIES, SharedEngine, SlowButAdequate
 from subnet.sim.profiles import HONEST
-from subnet.sim.result import upper95
+from subnet.sim.result import StrategyResult, upper95
 from subnet.sim.trials import (
     DAY_TRIAL,
     GOOD_PEER_TRIAL,
@@ -65,13 +66,16 @@ class _Series:
 
 
 def judged(outcomes: Sequence[Outcome]) -> list[Statement]:
-    """The law over all outcomes; each trial has the same seeds, in the same order."""
+    """The law over all outcomes; each trial has the same seeds, in the same order.
+
+    Raises ConfigError where honest miners earned nothing.
+    """
     series = _Series()
     for outcome in outcomes:
         result = outcome.result
         for one in result.strategies:
             if one.name != HONEST:
-                series.incomes[outcome.trial, one.name].append(one.income_per_cost_over_honest)
+                series.incomes[outcome.trial, one.name].append(_ratio(one, outcome))
         for found in result.validators:
             ratio = found.dividends_per_stake_over_honest
             if ratio is not None and found.name != HONEST_VALIDATOR:
@@ -85,6 +89,16 @@ def judged(outcomes: Sequence[Outcome]) -> list[Statement]:
         *_of_validators(series.dividends),
         *_of_the_honest(series),
     ]
+
+
+def _ratio(one: StrategyResult, outcome: Outcome) -> float:
+    ratio = one.income_per_cost_over_honest
+    if ratio is None:
+        raise ConfigError(
+            f"under these rules honest miners earned nothing in trial {outcome.trial}, seed "
+            f"{outcome.result.seed}: nothing to compare {one.name} with"
+        )
+    return ratio
 
 
 def _of_miners(incomes: Mapping[tuple[str, str], Sequence[float]]) -> list[Statement]:
