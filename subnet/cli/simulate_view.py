@@ -42,7 +42,7 @@ def show(runs: "Sequence[ReportedRun]", console: Console) -> None:
     if grid.row_count:
         console.print(grid)
     if own:
-        few = f"miners beside those validators, {own[0].hours:g} virtual hours"
+        few = f"miners beside those validators, {own[0].hours:.3g} virtual hours"
         console.print(_miners(few, runs, own, {}))
     for run in runs:
         _show_rest(run, console)
@@ -56,19 +56,20 @@ def _miners(
 ) -> Table:
     from subnet.sim.report import number
 
-    grid = Table(title=title)
-    for name in ("strategy", "hotkeys", "income, 10^9 rao", "cost, USD"):
-        grid.add_column(name, justify="left" if name == "strategy" else "right")
+    is_compared = len(runs) > 1
+    grid = Table(title=f"{title}: income per cost over honest" if is_compared else title)
+    grid.add_column("strategy", no_wrap=True)
+    columns = [] if is_compared else ["hotkeys", "income, 10^9 rao", "cost, USD"]
     for run in runs:
-        grid.add_column(f"income per cost over honest{_of(run, runs)}", justify="right")
-        grid.add_column("upper 95 %", justify="right")
-    if change:
-        grid.add_column("change", justify="right")
+        columns += [run.title if is_compared else "income per cost over honest", "upper 95 %"]
+    for name in [*columns, *(["change"] if change else [])]:
+        grid.add_column(name, justify="right", overflow="fold")
     for place, one in enumerate(results[0].strategies):
-        cells = [one.name, str(one.hotkeys), f"{one.income_rao / 1e9:.1f}", f"{one.cost:.2f}"]
+        cells = [str(one.hotkeys), f"{one.income_rao / 1e9:.1f}", f"{one.cost:.2f}"]
+        cells = [] if is_compared else cells
         for found in (result.strategies[place] for result in results):
             cells += [number(found.income_per_cost_over_honest), number(found.upper95)]
-        grid.add_row(*cells, *_changed(one.name, change))
+        grid.add_row(one.name, *cells, *_changed(one.name, change))
     return grid
 
 
@@ -76,20 +77,18 @@ def _validators(runs: "Sequence[ReportedRun]", change: dict[str, float | None]) 
     from subnet.sim.report import dividends, number
 
     is_apart = runs[0].validators is not None
-    grid = Table(title="dishonest validators" + (", in a run of their own" if is_apart else ""))
-    grid.add_column("validator")
+    apart = ", in a run of their own" if is_apart else ""
+    grid = Table(title=f"dishonest validators{apart}: dividends per stake over honest")
+    grid.add_column("validator", no_wrap=True)
     found = [dividends(run) for run in runs]
     for run in runs:
-        grid.add_column(f"dividends per stake over honest{_of(run, runs)}", justify="right")
+        title = run.title if len(runs) > 1 else "over honest"
+        grid.add_column(title, justify="right", overflow="fold")
     if change:
         grid.add_column("change", justify="right")
     for name in found[0]:
         grid.add_row(name, *(number(one.get(name)) for one in found), *_changed(name, change))
     return grid
-
-
-def _of(run: "ReportedRun", runs: "Sequence[ReportedRun]") -> str:
-    return f" ({run.title})" if len(runs) > 1 else ""
 
 
 def _changed(name: str, change: dict[str, float | None]) -> list[str]:
@@ -100,11 +99,14 @@ def _changed(name: str, change: dict[str, float | None]) -> list[str]:
 
 
 def _show_rest(run: "ReportedRun", console: Console) -> None:
+    from subnet.sim.report import number
+
     found = run.result
     console.print(
-        f"{run.title}: honest CV {found.honest_cv:.4f}, honest miners quarantined "
+        f"{run.title}: honest CV {number(found.honest_cv)}, honest miners quarantined "
         f"{found.quarantined_honest}, digest {found.digest[:16]}",
         highlight=False,
+        soft_wrap=True,
     )
     if any(one.income_per_cost_over_honest is None for one in found.strategies):
         console.print("  - : honest miners earned nothing, or a strategy cost nothing")

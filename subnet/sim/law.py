@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from subnet.config import ConfigError
 from subnet.sim.adversaries import ADVERSARIES, SharedEngine, SlowButAdequate
 from subnet.sim.profiles import HONEST
-from subnet.sim.result import StrategyResult, upper95
+from subnet.sim.result import upper95
 from subnet.sim.trials import (
     DAY_TRIAL,
     GOOD_PEER_TRIAL,
@@ -75,13 +75,15 @@ def judged(outcomes: Sequence[Outcome]) -> list[Statement]:
         result = outcome.result
         for one in result.strategies:
             if one.name != HONEST:
-                series.incomes[outcome.trial, one.name].append(_ratio(one, outcome))
+                series.incomes[outcome.trial, one.name].append(
+                    _earned(one.income_per_cost_over_honest, outcome)
+                )
         for found in result.validators:
             ratio = found.dividends_per_stake_over_honest
             if ratio is not None and found.name != HONEST_VALIDATOR:
                 series.dividends[outcome.trial, found.name].append(ratio)
         if outcome.trial == HONEST_TRIAL:
-            series.cvs.append(result.honest_cv)
+            series.cvs.append(_earned(result.honest_cv, outcome))
         series.peers[outcome.trial].append(outcome.peer_score)
         series.quarantined += result.quarantined_honest
     return [
@@ -91,14 +93,14 @@ def judged(outcomes: Sequence[Outcome]) -> list[Statement]:
     ]
 
 
-def _ratio(one: StrategyResult, outcome: Outcome) -> float:
-    ratio = one.income_per_cost_over_honest
-    if ratio is None:
+def _earned(figure: float | None, outcome: Outcome) -> float:
+    """A figure that is there only if honest miners earned something. Raises ConfigError."""
+    if figure is None:
         raise ConfigError(
             f"under these rules honest miners earned nothing in trial {outcome.trial}, seed "
-            f"{outcome.result.seed}: nothing to compare {one.name} with"
+            f"{outcome.result.seed}: there is nothing to compare with"
         )
-    return ratio
+    return figure
 
 
 def _of_miners(incomes: Mapping[tuple[str, str], Sequence[float]]) -> list[Statement]:

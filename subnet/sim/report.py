@@ -84,7 +84,7 @@ def html_report(runs: Sequence[ReportedRun], load: float, miners: int) -> str:
         _svg(_lines(runs[0])),
         _validators(runs),
         *(
-            f"<p>{html.escape(one.title)}: honest CV {one.result.honest_cv:.4f}, honest "
+            f"<p>{html.escape(one.title)}: honest CV {number(one.result.honest_cv)}, honest "
             f"miners quarantined {one.result.quarantined_honest}, digest "
             f"<code>{one.result.digest}</code></p>"
             for one in runs
@@ -127,7 +127,7 @@ def _validators(runs: Sequence[ReportedRun]) -> str:
     own = [run.validators for run in runs if run.validators is not None]
     if own:
         parts.append(
-            f"<p>In a run of their own of {own[0].hours:g} hours, beside these miners:</p>"
+            f"<p>In a run of their own of {own[0].hours:.3g} hours, beside these miners:</p>"
         )
         parts.append(_table(runs, own))
     return "".join(parts)

@@ -60,8 +60,9 @@ class SimResult(_Frozen):
     seed: int
     hours: float
     strategies: tuple[StrategyResult, ...]
-    honest_cv: float
-    """Coefficient of variation of the incomes of identical honest operators."""
+    honest_cv: float | None
+    """Coefficient of variation of the incomes of identical honest operators; None if they earned
+    nothing."""
     quarantined_honest: int
     """Honest hotkeys whose pay was ever held or whose gate ever closed, at any honest validator."""
     validators: tuple[ValidatorResult, ...]
@@ -92,7 +93,7 @@ def result_of(done: Simulation) -> SimResult:
         "seed": done.options.seed,
         "hours": done.options.hours,
         "strategies": strategies,
-        "honest_cv": round(_cv(honest_incomes), 6),
+        "honest_cv": _cv(honest_incomes),
         "quarantined_honest": len(accused),
         "validators": _validators(done),
         "requests": sum(one.store.requests.total() for one in done.validators),
@@ -204,12 +205,14 @@ def _validators(done: Simulation) -> tuple[ValidatorResult, ...]:
     )
 
 
-def _cv(values: Sequence[int]) -> float:
+def _cv(values: Sequence[int]) -> float | None:
+    mean = sum(values) / len(values)
+    if mean <= 0:
+        return None
     if len(values) < 2:
         return 0.0
-    mean = sum(values) / len(values)
     spread = math.sqrt(sum((one - mean) ** 2 for one in values) / (len(values) - 1))
-    return spread / mean if mean else 0.0
+    return round(spread / mean, 6)
 
 
 def _digest(found: SimResult, done: Simulation) -> str:

@@ -12,6 +12,7 @@ from subnet.config import ConfigError
 from subnet.sim.adversaries import LeakedFriend
 from subnet.sim.roster import known_miners, known_validators
 from subnet.sim.simulation import Simulation
+from subnet.sim.validators import Leaker
 from tests.simulation import plug_ins
 from tests.simulation_support import ROOT
 
@@ -72,13 +73,25 @@ def test_without_a_name_every_strategy_of_miners_and_validators_is_compared(tmp_
         assert [one["name"] for one in run["validators"]] == ["honest validator"]
 
 
+def test_a_comparison_names_everybody_in_full_on_a_narrow_terminal(tmp_path, monkeypatch):
+    (tmp_path / "other.toml").write_text((ROOT / "subnet.toml").read_text())
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ("--strategy", LeakedFriend.name, "--strategy", Leaker.name)
+    text = printed(*names, "--compare", str(tmp_path / "other.toml"))
+    assert LeakedFriend.name in text
+    assert re.search(rf"{Leaker.name} +│ +\d\.\d\d\d │ +\d\.\d\d\d │ \+0\.000", text)
+
+
 def test_where_honest_miners_earn_nothing_there_is_no_ratio():
     arguments = ["--hours", ".1", "--tempo", "10", "--miners", "30", "--strategy", "weaker model"]
     found = json.loads(printed(*arguments, "--json"))
     for one in found["strategies"]:
         assert one["income_rao"] < 0
         assert one["income_per_cost_over_honest"] is one["upper95"] is None
-    assert re.search(r"weaker model.* - .* - ", printed(*arguments))
+    assert found["honest_cv"] is None
+    text = printed(*arguments)
+    assert re.search(r"weaker model.* - .* - ", text)
+    assert "honest CV -, " in text
 
 
 def test_a_plug_in_takes_part():
