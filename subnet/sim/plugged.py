@@ -21,7 +21,9 @@ def _is_move(found: object) -> bool:
 
 
 _FITTING: Final[Mapping[str, Callable[[object], bool]]] = {"move": _is_move, "gpus": _is_number}
-_CALLED: Final = ("move", "answered", "epoch", "gpus")
+_CALLED: Final = tuple(
+    name for name, value in vars(Strategy).items() if callable(value) and not name.startswith("_")
+)
 _NOT_THEIRS: Final = ("<", importlib.__file__, __file__)
 
 
