@@ -34,6 +34,14 @@ class ConfigError(Exception):
     """The configuration cannot be used; the message says which key, why, and how to mend it."""
 
 
+def first_problem(error: ValidationError) -> str:
+    """A model's first complaint as one line, led by its key."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
 class Section(BaseModel):
     """A group of knobs."""
 

@@ -84,6 +84,8 @@ def _read(path: Path, hotkey: str, *, is_live: bool) -> Explanation:
 def _asked(url: str, hotkey: str, validator: str | None) -> Explanation:
     from subnet.edge.btauth import verify_signature
 
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(f"--url {url}: give one such as http://203.0.113.7:8092")
     body = asyncio.run(_fetched(f"{url.rstrip('/')}/v1/explain/{hotkey}"))
     try:
         signed = SignedExplanation.model_validate_json(body)

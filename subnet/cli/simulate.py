@@ -1,23 +1,25 @@
 """`assay simulate`: a whole subnet on virtual time, with miners and validators that cheat."""
 
-import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
 
 from subnet.cli import simulate_options as flags
+from subnet.cli import simulate_view as view
 from subnet.cli.exits import UsageError
 
 if TYPE_CHECKING:
     from subnet.config import Settings
     from subnet.sim.options import SimOptions
     from subnet.sim.report import ReportedRun
-    from subnet.sim.roster import Maker
     from subnet.sim.simulation import Laboratory
+    from subnet.sim.strategy import Strategy
     from subnet.sim.validators import ValidatorStrategy
 
 
@@ -51,69 +53,98 @@ def simulate(
 
     assay simulate --config my.toml --compare subnet.toml --report change.html
     """
-    from subnet.config import load_settings
-    from subnet.sim.options import ChainParams, SimOptions
-    from subnet.sim.report import html_report
-
     if list_strategies:
         _list()
         return
-    options = SimOptions(
+    plans = _plans([config] if compare is None else [config, compare])
+    lab = read_laboratory(profiles, calibration, prices)
+    if report is not None:
+        _check_writable(report)
+    options = _options(
         hours=hours,
         miners=miners,
         validators=validators,
         seed=seed,
         load=load,
         prompts_per_hour=prompts,
-        chain=ChainParams(commit_reveal=commit_reveal, tempo_blocks=tempo),
+        chain={"commit_reveal": commit_reveal, "tempo_blocks": tempo},
     )
-    makers, dishonest = _participants(strategy or [], adversary or [], operators, options)
-    lab = read_laboratory(profiles, calibration, prices)
+    cast = _cast(strategy or [], adversary or [], operators, options, lab)
     console = Console(stderr=as_json)
-    runs = [
-        _reported(
-            str(file or "subnet.toml"),
-            lab,
-            options,
-            load_settings(file),
-            makers,
-            dishonest,
-            operators,
-            console,
-        )
-        for file in ([config] if compare is None else [config, compare])
-    ]
-    if report is not None:
-        report.write_text(html_report(runs, load, miners))
-        console.print(f"wrote {report}")
+    runs = [_reported(title, settings, lab, options, cast, console) for title, settings in plans]
     if as_json:
-        print(_as_json(runs))
+        print(view.as_json(runs))
     else:
-        _show(runs, console)
+        view.show(runs, console)
+    if report is not None:
+        _write_report(report, runs, options)
+        console.print(f"wrote {report}")
 
 
-def _participants(
+@dataclass(frozen=True)
+class _Cast:
+    """Who takes part besides the honest."""
+
+    miners: "Callable[[], list[Strategy]]"
+    """New ones for each run."""
+    validators: "Sequence[ValidatorStrategy]"
+    has_validators_run: bool
+
+
+def _plans(files: Sequence[Path | None]) -> "list[tuple[str, Settings]]":
+    """Each file's name and rules. Raises ConfigError, UsageError."""
+    from subnet.config import load_settings
+
+    shipped = Path("subnet.toml")
+    paths = [shipped if file is None and shipped.exists() else file for file in files]
+    plans = [(str(path or "defaults"), load_settings(path)) for path in paths]
+    if len({title for title, _ in plans}) < len(plans):
+        raise UsageError(
+            f"--compare: both rules are those of {plans[0][0]}; name others by --config"
+        )
+    return plans
+
+
+def _options(**values: object) -> "SimOptions":
+    """Raises UsageError."""
+    from subnet.config import first_problem
+    from subnet.sim.options import SimOptions
+
+    try:
+        return SimOptions.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(first_problem(error)) from error
+
+
+def _cast(
     names: Sequence[str],
     paths: Sequence[str],
     operators: int | None,
     options: "SimOptions",
-) -> "tuple[list[Maker], list[ValidatorStrategy]]":
-    """Who takes part besides the honest. Raises UsageError."""
-    from subnet.sim.roster import StrategyError, chosen, entrants
+    lab: "Laboratory",
+) -> _Cast:
+    """Raises UsageError."""
+    from subnet.sim.roster import chosen, entrants
+    from subnet.sim.strategy import StrategyError
 
     sys.path.append(str(Path.cwd()))
     try:
         makers, dishonest = chosen(names, paths)
-        entrants(makers, operators, options)
+        entrants(makers, operators, options, lab.prices)
     except StrategyError as error:
         raise UsageError(str(error)) from error
     if len(dishonest) >= options.validators:
         raise UsageError("--validators: at least one has to be honest")
-    return makers, dishonest
+    return _Cast(
+        lambda: entrants(makers, operators, options, lab.prices),
+        dishonest,
+        has_validators_run=not names and not paths,
+    )
 
 
 def read_laboratory(profiles: Path, calibration: Path, prices: Path) -> "Laboratory":
     """What every run rests on. Raises UsageError."""
+    from subnet.config import first_problem
     from subnet.core.verification.calibration import CalibrationTable
     from subnet.sim.prices import PricesError, read_prices
     from subnet.sim.profiles import ProfilesError, read_profiles
@@ -121,104 +152,60 @@ def read_laboratory(profiles: Path, calibration: Path, prices: Path) -> "Laborat
 
     try:
         found = read_profiles(profiles)
-        table = CalibrationTable.model_validate_json(calibration.read_text())
+        table = CalibrationTable.model_validate_json(calibration.read_bytes())
         return Laboratory(found, table, read_prices(prices))
-    except (OSError, ValueError, ProfilesError, PricesError) as error:
+    except OSError as error:
+        raise UsageError(f"cannot read {calibration}: {error.strerror}") from error
+    except ValidationError as error:
+        raise UsageError(f"{calibration}: {first_problem(error)}") from error
+    except (ProfilesError, PricesError) as error:
         raise UsageError(str(error)) from error
 
 
 def _reported(
     title: str,
+    settings: "Settings",
     lab: "Laboratory",
     options: "SimOptions",
-    settings: "Settings",
-    makers: "Sequence[Maker]",
-    dishonest: "Sequence[ValidatorStrategy]",
-    operators: int | None,
+    cast: _Cast,
     console: Console,
 ) -> "ReportedRun":
-    """Run it, with a progress bar."""
+    """Run it, with a progress bar. Raises UsageError if a plug-in breaks."""
     from subnet.cli.calibrate import progress_bars
     from subnet.sim.report import reported
     from subnet.sim.result import result_of
-    from subnet.sim.roster import entrants
     from subnet.sim.simulation import Simulation
+    from subnet.sim.strategy import StrategyError
+    from subnet.sim.validators_run import validators_entrants, validators_options
 
-    run = Simulation(lab, options, settings, entrants(makers, operators, options), dishonest)
+    own = None
     with progress_bars(console) as watch:
-        run.run(watch(f"epochs, {title}", options.epochs))
-    return reported(title, result_of(run), run)
+        run = Simulation(lab, options, settings, cast.miners(), cast.validators)
+        try:
+            run.run(watch(f"epochs, {title}", options.epochs))
+        except StrategyError as error:
+            raise UsageError(str(error)) from error
+        if cast.has_validators_run:
+            few = validators_options(options)
+            small = Simulation(lab, few, settings, *validators_entrants())
+            own = result_of(small.run(watch(f"validators' run, {title}", few.epochs)))
+    return reported(title, result_of(run), run, own)
 
 
-def _as_json(runs: "Sequence[ReportedRun]") -> str:
-    """One result; with --compare both, by their files."""
-    found = [run.result.model_dump(mode="json") for run in runs]
-    if len(found) == 1:
-        return json.dumps(found[0])
-    return json.dumps(
-        {
-            "runs": {run.title: one for run, one in zip(runs, found, strict=True)},
-            "change": _changes(runs),
-        }
-    )
+def _check_writable(path: Path) -> None:
+    """Said before a long run and not after it. Raises UsageError."""
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UsageError(f"--report: {path} cannot be written")
 
 
-def _changes(runs: "Sequence[ReportedRun]") -> dict[str, float]:
-    """How much the first file's rules add to each strategy's income per cost."""
-    before = {one.name: one.income_per_cost_over_honest for one in runs[1].result.strategies}
-    return {
-        one.name: round(one.income_per_cost_over_honest - before[one.name], 6)
-        for one in runs[0].result.strategies
-    }
+def _write_report(path: Path, runs: "Sequence[ReportedRun]", options: "SimOptions") -> None:
+    """Raises UsageError."""
+    from subnet.sim.report import html_report
 
-
-def _show(runs: "Sequence[ReportedRun]", console: Console) -> None:
-    first = runs[0].result
-    grid = Table(
-        title=f"seed {first.seed}, {first.hours:g} virtual hours, {first.requests} requests"
-    )
-    for title in ("strategy", "hotkeys", "income, 10^9 rao", "cost, USD"):
-        grid.add_column(title, justify="left" if title == "strategy" else "right")
-    for run in runs:
-        name = f" ({run.title})" if len(runs) > 1 else ""
-        grid.add_column(f"income per cost over honest{name}", justify="right")
-        grid.add_column("upper 95 %", justify="right")
-    if len(runs) > 1:
-        grid.add_column("change", justify="right")
-    others = [{one.name: one for one in run.result.strategies} for run in runs]
-    changes = _changes(runs) if len(runs) > 1 else {}
-    for one in first.strategies:
-        cells = [one.name, str(one.hotkeys), f"{one.income_rao / 1e9:.1f}", f"{one.cost:.2f}"]
-        for found in (other[one.name] for other in others):
-            bound = found.upper95
-            cells += [
-                f"{found.income_per_cost_over_honest:.3f}",
-                "-" if bound is None else f"{bound:.3f}",
-            ]
-        if changes:
-            cells.append(f"{changes[one.name]:+.3f}")
-        grid.add_row(*cells)
-    console.print(grid)
-    for run in runs:
-        _show_rest(run, console)
-
-
-def _show_rest(run: "ReportedRun", console: Console) -> None:
-    from subnet.sim.validators import HONEST_VALIDATOR
-
-    found = run.result
-    console.print(
-        f"{run.title}: honest CV {found.honest_cv:.4f}, honest miners quarantined "
-        f"{found.quarantined_honest}, digest {found.digest[:16]}",
-        highlight=False,
-    )
-    for one in found.validators:
-        ratio = one.dividends_per_stake_over_honest
-        if ratio is not None and one.name != HONEST_VALIDATOR:
-            console.print(f"  {one.name}: {ratio:.3f} of an honest one's dividends per stake")
-    if found.unmeasured_families:
-        families = ", ".join(found.unmeasured_families)
-        console.print(f"  not measured, answered from the whole pool: {families}")
+    try:
+        path.write_text(html_report(runs, options.load, options.miners))
+    except OSError as error:
+        raise UsageError(f"--report: cannot write {path}: {error.strerror}") from error
 
 
 def _list() -> None:

@@ -5,14 +5,16 @@ from typing import Annotated, Final
 
 import typer
 
+from subnet.sim.options import MINERS_MAX, VALIDATORS_MAX
+
 ROOT: Final = Path(__file__).parents[2]
 PROFILES: Final = ROOT / "assets" / "tiny" / "attack-profiles.json"
 CALIBRATION: Final = ROOT / "assets" / "tiny" / "calibration.json"
 PRICES: Final = ROOT / "assets" / "gpu-prices.toml"
 
 Hours = Annotated[float, typer.Option(min=0.1, help="Virtual hours.")]
-Miners = Annotated[int, typer.Option(min=2, help="Hotkeys; honest ones fill up.")]
-Validators = Annotated[int, typer.Option(min=1, help="Honest ones fill up.")]
+Miners = Annotated[int, typer.Option(min=2, max=MINERS_MAX, help="Hotkeys; honest ones fill up.")]
+Validators = Annotated[int, typer.Option(min=1, max=VALIDATORS_MAX, help="Honest ones fill up.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
 Load = Annotated[
     float, typer.Option(min=0.1, help="Requests an hour to each miner, of all validators.")

@@ -20,7 +20,7 @@ from subnet.core.canary import Canary, canary_of
 from subnet.core.second_opinion import SecondScores
 from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.ports import SandboxError
-from subnet.sim.profiles import HONEST, MeasuredAnswer, Profiles
+from subnet.sim.profiles import FOREIGN_SEED, HONEST, MeasuredAnswer, Profiles
 
 STOP: Final = 2
 _FILLER: Final = 3
@@ -29,8 +29,6 @@ VOCABULARY: Final = 2**31 - 1
 PROMPT_IDS: Final = 4
 CANARY_ANSWERS: Final = 8
 CANARY_TOKENS_MIN: Final = 20
-FOREIGN_SEED: Final = "replay"
-"""What tampered canaries are drawn from: the right answer to another seed."""
 
 
 def simulated_release(profiles: Profiles) -> Release:

@@ -18,9 +18,9 @@ from subnet.sim.answers import Answers, SimTokenizer
 from subnet.sim.fleet import Fleet, Operator
 from subnet.sim.loop import START_SECONDS
 from subnet.sim.network import Network
-from subnet.sim.profiles import MeasuredAnswer, Profiles
+from subnet.sim.profiles import MeasuredAnswer, Profiles, ProfilesError
 from subnet.sim.store import MemoryStore
-from subnet.sim.strategy import Move, Seen
+from subnet.sim.strategy import Move, Seen, StrategyError
 
 OPEN: Final = "open"
 """The family whose prompts are what users ask."""
@@ -87,7 +87,7 @@ class SimClient:
         if move.is_refused or (is_load and engine.running >= engine.slots):
             back = self._network.delay_seconds()
             return await self._failed(request, hotkey, sent, out + back, Fault.REFUSED)
-        answer = self._answer(seen, move, request)
+        answer = self._answer(operator, seen, move)
         engine.running += is_load
         first, gap = engine.times_seconds(answer)
         first, gap = move.wait_seconds + first * move.pace, gap * move.pace
@@ -146,14 +146,17 @@ class SimClient:
 
     # --- the answer ----------------------------------------------------------------------------
 
-    def _answer(self, seen: Seen, move: Move, request: InferenceRequest) -> MeasuredAnswer:
-        alike = self._profiles.alike(
-            move.behaviour,
-            seen.family,
-            seen.temperature_milli,
-            seen.top_p_milli,
-            structured=seen.is_structured,
-        )
+    def _answer(self, operator: Operator, seen: Seen, move: Move) -> MeasuredAnswer:
+        try:
+            alike = self._profiles.alike(
+                move.behaviour,
+                seen.family,
+                seen.temperature_milli,
+                seen.top_p_milli,
+                structured=seen.is_structured,
+            )
+        except ProfilesError as error:
+            raise StrategyError(f"strategy {operator.name}: {error}") from error
         return alike[int(seen.chance.random() * len(alike))]
 
     def _text(self, answer: MeasuredAnswer, task: Task | None, operator: Operator) -> str:

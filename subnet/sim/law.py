@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from subnet.config import ConfigError
 from subnet.sim.adversaries import ADVERSARIES, SharedEngine, SlowButAdequate
 from subnet.sim.profiles import HONEST
 from subnet.sim.result import upper95
@@ -65,19 +66,24 @@ class _Series:
 
 
 def judged(outcomes: Sequence[Outcome]) -> list[Statement]:
-    """The law over all outcomes; each trial has the same seeds, in the same order."""
+    """The law over all outcomes; each trial has the same seeds, in the same order.
+
+    Raises ConfigError where honest miners earned nothing.
+    """
     series = _Series()
     for outcome in outcomes:
         result = outcome.result
         for one in result.strategies:
             if one.name != HONEST:
-                series.incomes[outcome.trial, one.name].append(one.income_per_cost_over_honest)
+                series.incomes[outcome.trial, one.name].append(
+                    _earned(one.income_per_cost_over_honest, outcome)
+                )
         for found in result.validators:
             ratio = found.dividends_per_stake_over_honest
             if ratio is not None and found.name != HONEST_VALIDATOR:
                 series.dividends[outcome.trial, found.name].append(ratio)
         if outcome.trial == HONEST_TRIAL:
-            series.cvs.append(result.honest_cv)
+            series.cvs.append(_earned(result.honest_cv, outcome))
         series.peers[outcome.trial].append(outcome.peer_score)
         series.quarantined += result.quarantined_honest
     return [
@@ -85,6 +91,16 @@ def judged(outcomes: Sequence[Outcome]) -> list[Statement]:
         *_of_validators(series.dividends),
         *_of_the_honest(series),
     ]
+
+
+def _earned(figure: float | None, outcome: Outcome) -> float:
+    """A figure that is there only if honest miners earned something. Raises ConfigError."""
+    if figure is None:
+        raise ConfigError(
+            f"under these rules honest miners earned nothing in trial {outcome.trial}, seed "
+            f"{outcome.result.seed}: there is nothing to compare with"
+        )
+    return figure
 
 
 def _of_miners(incomes: Mapping[tuple[str, str], Sequence[float]]) -> list[Statement]:

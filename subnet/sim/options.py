@@ -1,8 +1,8 @@
 """flags -> OPTIONS -> simulation: how long, how many, how much load, and what the world is like."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from subnet.config import Settings
 
@@ -10,7 +10,11 @@ BLOCK_SECONDS: Final = 12.0
 STREAMS_SCALE: Final = 4
 """Concurrent requests that one simulated request stands for."""
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+EPOCHS_MIN: Final = 3
+"""Weights of the first epoch count in the second, and pay from the third: less shows nothing."""
+MINERS_MAX: Final = 4096
+VALIDATORS_MAX: Final = 64
 
 
 class _Frozen(BaseModel):
@@ -53,18 +57,30 @@ class SimOptions(_Frozen):
     """One run."""
 
     hours: Positive = 24.0
-    miners: Annotated[int, Field(ge=2, le=4096)] = 256
+    miners: Annotated[int, Field(ge=2, le=MINERS_MAX)] = 256
     """Hotkeys, of all strategies together; honest ones fill up."""
-    validators: Annotated[int, Field(ge=1, le=64)] = 4
+    validators: Annotated[int, Field(ge=1, le=VALIDATORS_MAX)] = 4
     seed: Annotated[int, Field(ge=0)] = 0
     load: Positive = 20.0
     """Requests an hour to each miner, of all validators together."""
-    prompts_per_hour: Annotated[float, Field(ge=0)] = 0.0
+    prompts_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Users' own, at each validator."""
     bursts_per_day: Annotated[int, Field(ge=1)] = 12
     """Joint probes of each validator; never more than the rules say."""
     network: NetworkParams = NetworkParams()
     chain: ChainParams = ChainParams()
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.epochs < EPOCHS_MIN:
+            hours = EPOCHS_MIN * self.epoch_seconds / 3600
+            tempo = int(self.hours * 3600 / BLOCK_SECONDS / EPOCHS_MIN + 1e-9)
+            shorter = f", or a tempo of at most {tempo}" if tempo >= 2 else ""
+            raise ValueError(
+                f"{self.hours:g} hours hold {self.epochs} epochs of {self.chain.tempo_blocks} "
+                f"blocks, and a run needs {EPOCHS_MIN}: give it {hours:g} hours{shorter}"
+            )
+        return self
 
     @property
     def epoch_seconds(self) -> float:
@@ -74,7 +90,7 @@ class SimOptions(_Frozen):
     @property
     def epochs(self) -> int:
         """Whole ones in the run."""
-        return int(self.hours * 3600 / self.epoch_seconds)
+        return int(self.hours * 3600 / self.epoch_seconds + 1e-9)
 
 
 def paced(settings: Settings, options: SimOptions) -> Settings:

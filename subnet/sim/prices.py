@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from subnet.config import first_problem
 from subnet.sim.profiles import HONEST
 
 
@@ -58,5 +59,7 @@ def read_prices(path: Path) -> Prices:
         return Prices.model_validate(tomllib.loads(path.read_text()))
     except OSError as error:
         raise PricesError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
+    except ValidationError as error:
+        raise PricesError(f"{path}: {first_problem(error)}") from error
+    except ValueError as error:
         raise PricesError(f"{path}: {error}") from error

@@ -19,6 +19,8 @@ from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.evidence import Readings
 
 HONEST: Final = "honest"
+FOREIGN_SEED: Final = "replay"
+"""What tampered canaries are drawn from: the right answer to another seed."""
 FORMAT: Final = "assay/profiles/1"
 COLUMNS: Final = (
     *("family", "temperature_milli", "top_p_milli", "is_structured", "prompt_tokens", "tokens"),
@@ -149,8 +151,9 @@ def read_profiles(path: Path) -> Profiles:
         pools = {
             name: [_answer(row) for row in rows] for name, rows in found["pools"].items() if rows
         }
-        if HONEST not in pools:
-            raise ProfilesError(f"{path} holds no honest answers: run assay lab profiles")
+        for needed in (HONEST, FOREIGN_SEED):
+            if needed not in pools:
+                raise ProfilesError(f"{path} holds no answers of {needed}: run assay lab profiles")
         return Profiles(
             release_digest=found["release_digest"],
             calibration_digest=found["calibration_digest"],

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from subnet.sim.profiles import HONEST
 from subnet.sim.result import SimResult, income_by_epoch
 from subnet.sim.simulation import Simulation
+from subnet.sim.validators import HONEST_VALIDATOR
 
 BAR_INCHES = 0.26
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
@@ -24,11 +26,46 @@ class ReportedRun:
     result: SimResult
     epochs: dict[str, list[float]]
     """Mean income of a strategy's operators in rao, epoch by epoch."""
+    validators: SimResult | None = None
+    """Of the dishonest validators' own run."""
 
 
-def reported(title: str, result: SimResult, done: Simulation) -> ReportedRun:
+def reported(
+    title: str, result: SimResult, done: Simulation, validators: SimResult | None = None
+) -> ReportedRun:
     """What the report needs of a run."""
-    return ReportedRun(title, result, income_by_epoch(done))
+    return ReportedRun(title, result, income_by_epoch(done), validators)
+
+
+def dividends(run: ReportedRun) -> dict[str, float]:
+    """Each dishonest validator's dividends per stake over an honest one's, from either run."""
+    results = [run.result] if run.validators is None else [run.result, run.validators]
+    return {
+        one.name: one.dividends_per_stake_over_honest
+        for result in results
+        for one in result.validators
+        if one.name != HONEST_VALIDATOR and one.dividends_per_stake_over_honest is not None
+    }
+
+
+def changes(runs: Sequence[ReportedRun]) -> dict[str, float | None]:
+    """How much the first run's rules add to every strategy's figure over the second's.
+
+    Income per cost of miners, dividends per stake of validators, both over the honest; None where
+    one of the two figures is not there.
+    """
+    first, second = (_figures(run) for run in runs)
+    return {
+        name: None if one is None or (other := second.get(name)) is None else round(one - other, 6)
+        for name, one in first.items()
+    }
+
+
+def _figures(run: ReportedRun) -> dict[str, float | None]:
+    own = () if run.validators is None else run.validators.strategies
+    strategies = {one.name: one for one in (*own, *run.result.strategies)}
+    found = {name: one.income_per_cost_over_honest for name, one in strategies.items()}
+    return {**found, **dividends(run)}
 
 
 def html_report(runs: Sequence[ReportedRun], load: float, miners: int) -> str:
@@ -42,11 +79,12 @@ def html_report(runs: Sequence[ReportedRun], load: float, miners: int) -> str:
         f"<h1>Simulated subnet</h1><p>{head}</p>",
         "<p>Income per cost: 1 is what an honest operator gets for a dollar. Above it a strategy "
         "pays.</p>",
-        _table(runs),
+        _table(runs, [run.result for run in runs]),
         _svg(_bars(runs)),
         _svg(_lines(runs[0])),
+        _validators(runs),
         *(
-            f"<p>{html.escape(one.title)}: honest CV {one.result.honest_cv:.4f}, honest "
+            f"<p>{html.escape(one.title)}: honest CV {number(one.result.honest_cv)}, honest "
             f"miners quarantined {one.result.quarantined_honest}, digest "
             f"<code>{one.result.digest}</code></p>"
             for one in runs
@@ -58,20 +96,46 @@ def html_report(runs: Sequence[ReportedRun], load: float, miners: int) -> str:
     )
 
 
-def _table(runs: Sequence[ReportedRun]) -> str:
+def _table(runs: Sequence[ReportedRun], results: Sequence[SimResult]) -> str:
     titles = "".join(f"<th>{html.escape(one.title)}: income per cost<th>upper 95 %" for one in runs)
     rows = []
-    for strategy in runs[0].result.strategies:
+    for place, strategy in enumerate(results[0].strategies):
         cells = []
-        for run in runs:
-            found = next((s for s in run.result.strategies if s.name == strategy.name), None)
-            ratio = found.income_per_cost_over_honest if found else float("nan")
-            bound = found.upper95 if found else None
-            mark = " class=worse" if strategy.name != "honest" and ratio > 1 else ""
-            cells.append(f"<td{mark}>{ratio:.3f}<td>{'-' if bound is None else f'{bound:.3f}'}")
+        for result in results:
+            found = result.strategies[place]
+            ratio = found.income_per_cost_over_honest
+            is_worse = strategy.name != HONEST and ratio is not None and ratio > 1
+            mark = " class=worse" if is_worse else ""
+            cells.append(f"<td{mark}>{number(ratio)}<td>{number(found.upper95)}")
         name = html.escape(strategy.name)
         rows.append(f"<tr><td>{name}<td>{strategy.hotkeys}{''.join(cells)}")
     return f"<table><tr><th>strategy<th>hotkeys{titles}{''.join(rows)}</table>"
+
+
+def _validators(runs: Sequence[ReportedRun]) -> str:
+    """The dishonest validators, and their own run's miners if they had one."""
+    found = [dividends(run) for run in runs]
+    if not found[0]:
+        return ""
+    titles = "".join(f"<th>{html.escape(one.title)}: dividends per stake" for one in runs)
+    rows = "".join(
+        f"<tr><td>{html.escape(name)}{''.join(f'<td>{number(one.get(name))}' for one in found)}"
+        for name in found[0]
+    )
+    parts = ["<h2>Dishonest validators</h2>"]
+    parts.append(f"<table><tr><th>validator{titles}{rows}</table>")
+    own = [run.validators for run in runs if run.validators is not None]
+    if own:
+        parts.append(
+            f"<p>In a run of their own of {own[0].hours:.3g} hours, beside these miners:</p>"
+        )
+        parts.append(_table(runs, own))
+    return "".join(parts)
+
+
+def number(value: float | None) -> str:
+    """A figure, or a dash where there is none."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _bars(runs: Sequence[ReportedRun]) -> Any:
@@ -84,7 +148,7 @@ def _bars(runs: Sequence[ReportedRun]) -> Any:
     for place, run in enumerate(runs):
         found = {s.name: s.income_per_cost_over_honest for s in run.result.strategies}
         spots = [row + thick * place for row in range(len(names))]
-        axes.barh(spots, [found.get(name, 0.0) for name in names], thick, label=run.title)
+        axes.barh(spots, [found[name] or 0.0 for name in names], thick, label=run.title)
     axes.set_yticks([row + thick * (len(runs) - 1) / 2 for row in range(len(names))], names)
     axes.invert_yaxis()
     axes.axvline(1.0, color="black", linewidth=1)
@@ -100,7 +164,7 @@ def _lines(run: ReportedRun) -> Any:
     figure = Figure(figsize=(9, 5))
     axes = figure.subplots()
     for name, values in run.epochs.items():
-        is_honest = name == "honest"
+        is_honest = name == HONEST
         axes.plot(
             range(1, len(values) + 1),
             [value / 1e9 for value in values],

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from subnet.sim.fleet import Operator
 from subnet.sim.profiles import HONEST
 from subnet.sim.simulation import Simulation
+from subnet.sim.stretches import ratios_by_stretch
 from subnet.sim.validators import HONEST_VALIDATOR
 
 _T95: Final = (
@@ -36,10 +37,11 @@ class StrategyResult(_Frozen):
     """Emission, less registrations."""
     cost: float
     """US dollars."""
-    income_per_cost_over_honest: float
-    """1 is what honest operators get for a dollar; the mean over the strategy's operators."""
+    income_per_cost_over_honest: float | None
+    """1 is what honest operators get for a dollar; the mean over the strategy's operators. None
+    where honest operators earned nothing: there is nothing to compare with."""
     upper95: float | None
-    """Upper 95 % bound of that mean; None for a single operator."""
+    """Upper 95 % bound of that mean; over its epochs for a single operator."""
 
 
 class ValidatorResult(_Frozen):
@@ -58,8 +60,9 @@ class SimResult(_Frozen):
     seed: int
     hours: float
     strategies: tuple[StrategyResult, ...]
-    honest_cv: float
-    """Coefficient of variation of the incomes of identical honest operators."""
+    honest_cv: float | None
+    """Coefficient of variation of the incomes of identical honest operators; None if they earned
+    nothing."""
     quarantined_honest: int
     """Honest hotkeys whose pay was ever held or whose gate ever closed, at any honest validator."""
     validators: tuple[ValidatorResult, ...]
@@ -90,7 +93,7 @@ def result_of(done: Simulation) -> SimResult:
         "seed": done.options.seed,
         "hours": done.options.hours,
         "strategies": strategies,
-        "honest_cv": round(_cv(honest_incomes), 6),
+        "honest_cv": _cv(honest_incomes),
         "quarantined_honest": len(accused),
         "validators": _validators(done),
         "requests": sum(one.store.requests.total() for one in done.validators),
@@ -140,16 +143,40 @@ def _income(operator: Operator, incomes: dict[str, int], done: Simulation) -> in
 
 def _strategy(name: str, done: Simulation, incomes: dict[str, int], rate: float) -> StrategyResult:
     operators = list(done.fleet.named(name))
+    income = sum(_income(one, incomes, done) for one in operators)
+    cost = sum(one.cost_usd() for one in operators)
+    known = {
+        "name": name,
+        "hotkeys": sum(len(one.hotkeys) for one in operators),
+        "income_rao": income,
+        "cost": round(cost, 6),
+    }
+    if rate <= 0 or not all(one.cost_usd() for one in operators):
+        return StrategyResult(**known, income_per_cost_over_honest=None, upper95=None)
     ratios = [_income(one, incomes, done) / one.cost_usd() / rate for one in operators]
-    bound = upper95(ratios)
+    bound = upper95(ratios if len(ratios) > 1 else _over_epochs(operators[0], done))
+    assert bound is not None, "a run has epochs enough for a bound"
     return StrategyResult(
-        name=name,
-        hotkeys=sum(len(one.hotkeys) for one in operators),
-        income_rao=sum(_income(one, incomes, done) for one in operators),
-        cost=round(sum(one.cost_usd() for one in operators), 6),
+        **known,
         income_per_cost_over_honest=round(sum(ratios) / len(ratios), 6),
-        upper95=None if bound is None else round(bound, 6),
+        upper95=round(bound, 6),
     )
+
+
+def _over_epochs(operator: Operator, done: Simulation) -> list[float]:
+    """A single operator's ratio in several stretches of the run; see `stretches`."""
+    honest = list(done.fleet.named(HONEST))
+    return ratios_by_stretch(_per_dollar([operator], done), _per_dollar(honest, done))
+
+
+def _per_dollar(operators: Sequence[Operator], done: Simulation) -> list[float]:
+    """Income for a dollar, epoch by epoch; registrations and cost are spread evenly over them."""
+    outcomes, hotkeys = done.chain.outcomes, [key for one in operators for key in one.hotkeys]
+    spent = sum(done.chain.spent_rao[key] for key in hotkeys) / len(outcomes)
+    cost = sum(one.cost_usd() for one in operators)
+    return [
+        (sum(one.incomes_rao.get(key, 0) for key in hotkeys) - spent) / cost for one in outcomes
+    ]
 
 
 def _validators(done: Simulation) -> tuple[ValidatorResult, ...]:
@@ -178,12 +205,14 @@ def _validators(done: Simulation) -> tuple[ValidatorResult, ...]:
     )
 
 
-def _cv(values: Sequence[int]) -> float:
+def _cv(values: Sequence[int]) -> float | None:
+    mean = sum(values) / len(values)
+    if mean <= 0:
+        return None
     if len(values) < 2:
         return 0.0
-    mean = sum(values) / len(values)
     spread = math.sqrt(sum((one - mean) ** 2 for one in values) / (len(values) - 1))
-    return spread / mean if mean else 0.0
+    return round(spread / mean, 6)
 
 
 def _digest(found: SimResult, done: Simulation) -> str:

@@ -35,7 +35,7 @@ from subnet.sim.options import SimOptions, paced
 from subnet.sim.prices import Prices
 from subnet.sim.profiles import Profiles
 from subnet.sim.store import MemoryStore
-from subnet.sim.strategy import Kit, Strategy
+from subnet.sim.strategy import Kit, Strategy, StrategyError
 from subnet.sim.validators import BentHandle, ValidatorStrategy
 
 STAKE_RAO: Final = 1_000_000_000_000_000
@@ -103,13 +103,21 @@ class Simulation:
         self._entrants += [Strategy() for _ in range(options.miners - taken)]
 
     def run(self, advance: Advance = lambda _: None) -> "Simulation":
-        """Run it to its end; `advance` is told of every epoch."""
+        """Run it to its end; `advance` is told of every epoch.
+
+        Raises StrategyError if a strategy broke.
+        """
         logger, thresholds = logging.getLogger("subnet.roles"), gc.get_threshold()
         level = logger.level
         logger.setLevel(logging.CRITICAL)
         gc.set_threshold(*GC_THRESHOLDS)
         try:
             run_virtual(self._run(advance))
+        except ExceptionGroup as group:
+            broken = group.subgroup(lambda one: isinstance(one, StrategyError))
+            if broken is None:
+                raise
+            raise _first_leaf(broken) from group
         finally:
             gc.set_threshold(*thresholds)
             logger.setLevel(level)
@@ -213,6 +221,10 @@ class Simulation:
     def _bill(self, outcome: EpochOutcome) -> None:
         now = asyncio.get_running_loop().time() - START_SECONDS
         self.fleet.after_epoch(now, self.options.epoch_seconds)
+
+
+def _first_leaf(error: Exception) -> Exception:
+    return _first_leaf(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
 def _stakes(validators: Sequence[ValidatorStrategy]) -> list[int]:

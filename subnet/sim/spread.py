@@ -24,11 +24,15 @@ class Spread(BaseModel):
 
 
 def spreads(outcomes: Sequence[Outcome]) -> list[Spread]:
-    """Every strategy of every trial, the honest too; each trial's seeds in their order."""
+    """Every strategy of every trial, the honest too; each trial's seeds in their order.
+
+    Seeds in which the honest earned nothing have no ratio, and are left out.
+    """
     ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
     for outcome in outcomes:
         for one in outcome.result.strategies:
-            ratios[outcome.trial, one.name].append(one.income_per_cost_over_honest)
+            if one.income_per_cost_over_honest is not None:
+                ratios[outcome.trial, one.name].append(one.income_per_cost_over_honest)
     return [
         Spread(
             trial=trial,

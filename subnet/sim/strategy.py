@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from subnet.sim.fleet import Operator
 
 
+class StrategyError(Exception):
+    """A strategy is not there, does not fit, or broke; the message says which, and how."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """One request as a miner sees it, and what it knows besides."""

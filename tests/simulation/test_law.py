@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from subnet.cli import law_runs
 from subnet.cli.exits import EXIT_FAULT
 from subnet.cli.main import app
+from subnet.config import ConfigError
 from subnet.sim.adversaries import ADVERSARIES, SharedEngine, SlowButAdequate
 from subnet.sim.law import judged
 from subnet.sim.result import SimResult, StrategyResult, ValidatorResult
@@ -84,6 +85,12 @@ def test_each_sentence_can_fail_alone(changes, word):
     failed = [name for name, is_held in law_of(**changes).items() if not is_held]
     assert len(failed) == 1
     assert word in failed[0]
+
+
+@pytest.mark.parametrize("changes", [{"ratios": {"weaker model": None}}, {"cv": None}])
+def test_where_honest_miners_earn_nothing_no_law_is_judged(changes):
+    with pytest.raises(ConfigError, match="honest miners earned nothing in trial"):
+        law_of(**changes)
 
 
 def test_every_shipped_strategy_stands_before_the_law():

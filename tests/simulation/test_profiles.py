@@ -48,6 +48,15 @@ def test_a_row_that_lacks_a_column_is_refused(tmp_path):
         read_profiles(tmp_path / "some.json")
 
 
+@pytest.mark.parametrize("name", ["honest", "replay"])
+def test_a_file_without_what_every_run_draws_from_is_refused(tmp_path, name):
+    found = laboratory().profiles
+    pools = {key: pool[:1] for key, pool in found.pools.items() if key != name}
+    dataclasses.replace(found, pools=pools).write(tmp_path / "few.json")
+    with pytest.raises(ProfilesError, match=f"no answers of {name}"):
+        read_profiles(tmp_path / "few.json")
+
+
 def test_answers_are_drawn_from_those_most_like_the_question():
     profiles = laboratory().profiles
     for one in profiles.alike(HONEST, "extraction", 700, 950, structured=True):
