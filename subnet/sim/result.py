@@ -40,6 +40,9 @@ class StrategyResult(_Frozen):
     """1 is what honest operators get for a dollar; the mean over the strategy's operators."""
     upper95: float | None
     """Upper 95 % bound of that mean; None for a single operator."""
+    income_per_speed_over_honest: float
+    """The same for a token a second that the engine gives at most, whatever it costs; of hotkeys
+    that share an honest operator's engine, what they earn over that operator without them."""
 
 
 class ValidatorResult(_Frozen):
@@ -61,7 +64,8 @@ class SimResult(_Frozen):
     honest_cv: float
     """Coefficient of variation of the incomes of identical honest operators."""
     quarantined_honest: int
-    """Honest hotkeys whose pay was ever held or whose gate ever closed, at any honest validator."""
+    """Hotkeys of honest operators and controls whose pay was ever held or whose gate ever closed,
+    at any honest validator."""
     validators: tuple[ValidatorResult, ...]
     requests: int
     unmeasured_families: tuple[str, ...]
@@ -74,11 +78,17 @@ def result_of(done: Simulation) -> SimResult:
     """The figures of a finished run."""
     incomes = _incomes(done)
     honest = list(done.fleet.named(HONEST))
-    rate = sum(_income(one, incomes, done) for one in honest) / sum(o.cost_usd() for o in honest)
+    earned = sum(_income(one, incomes, done) for one in honest)
+    rates = earned / sum(o.cost_usd() for o in honest), earned / sum(_speed(o) for o in honest)
     names = sorted({one.name for one in done.fleet.operators}, key=lambda n: (n != HONEST, n))
-    strategies = tuple(_strategy(name, done, incomes, rate) for name in names)
+    strategies = tuple(_strategy(name, done, incomes, *rates) for name in names)
     honest_incomes = [_income(one, incomes, done) for one in honest]
-    control = {hotkey for one in honest for hotkey in one.hotkeys}
+    control = {
+        hotkey
+        for one in done.fleet.operators
+        if one.name == HONEST or one.strategy.is_control
+        for hotkey in one.hotkeys
+    }
     accused = {
         hotkey
         for one in done.validators
@@ -138,9 +148,17 @@ def _income(operator: Operator, incomes: dict[str, int], done: Simulation) -> in
     return sum(incomes.get(hotkey, 0) - done.chain.spent_rao[hotkey] for hotkey in operator.hotkeys)
 
 
-def _strategy(name: str, done: Simulation, incomes: dict[str, int], rate: float) -> StrategyResult:
+def _speed(operator: Operator) -> float:
+    """Tokens a second that its engine gives at most."""
+    return operator.engine.gpu.tokens_per_second_max * operator.engine.share
+
+
+def _strategy(
+    name: str, done: Simulation, incomes: dict[str, int], per_dollar: float, per_speed: float
+) -> StrategyResult:
     operators = list(done.fleet.named(name))
-    ratios = [_income(one, incomes, done) / one.cost_usd() / rate for one in operators]
+    ratios = [_income(one, incomes, done) / one.cost_usd() / per_dollar for one in operators]
+    speeds = [_income(one, incomes, done) / _speed(one) / per_speed for one in operators]
     bound = upper95(ratios)
     return StrategyResult(
         name=name,
@@ -149,6 +167,7 @@ def _strategy(name: str, done: Simulation, incomes: dict[str, int], rate: float)
         cost=round(sum(one.cost_usd() for one in operators), 6),
         income_per_cost_over_honest=round(sum(ratios) / len(ratios), 6),
         upper95=None if bound is None else round(bound, 6),
+        income_per_speed_over_honest=round(sum(speeds) / len(speeds), 6),
     )
 
 
