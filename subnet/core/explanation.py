@@ -269,7 +269,7 @@ ADVICE: Final[Mapping[str, Callable[[RuleParams], str]]] = {
     "latency_ppm": lambda rules: (
         f"first token within {rules.scoring.first_token_seconds_max:g} s, no gap above "
         f"{rules.scoring.token_gap_seconds_max:g} s, "
-        f"{rules.scoring.token_seconds_max:g} s a token on average; do not buffer the stream"
+        f"{rules.scoring.token_seconds_max:g} s a token on average; send each token as it comes"
     ),
     "availability_ppm": lambda _: (
         "answer every request; when full, say so at once by a signed 429 with Retry-After"

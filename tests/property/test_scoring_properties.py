@@ -14,7 +14,7 @@ from subnet.core.scoring import (
     LatencyBars,
     Score,
     ScoringParams,
-    gap_us_max,
+    answer_times,
     integrity_factor,
     latency_factor,
     release_quality_ppm,
@@ -85,8 +85,8 @@ def lived(history, standing=None):
 
 def latency_of(token_times_us, total_us, bars=None):
     bars = bars or SCORING
-    first, gap = token_times_us[0], gap_us_max(token_times_us, bars)
-    return latency_factor(first, gap, total_us, len(token_times_us), bars)
+    times = answer_times(token_times_us, total_us, bars)
+    return latency_factor(times, len(token_times_us), bars)
 
 
 @given(st.lists(factors, max_size=50), st.integers(0, PPM))
@@ -305,11 +305,44 @@ def test_holding_tokens_back_never_pays_more(token_times):
     assert latency_of(buffered, total) <= streamed
 
 
+@given(
+    st.integers(2, 96),
+    st.integers(50_000, 2_000_000),
+    st.integers(10_000, 200_000),
+    st.floats(0, 1),
+)
+def test_whoever_holds_tokens_back_is_paid_less_than_its_own_engine_streaming(
+    tokens, first, gap, share
+):
+    """Up to the end of the answer, or of the first token's bar, where no bar is in the way."""
+    streamed = [first + number * gap for number in range(tokens)]
+    mean, free = sum(streamed) / tokens, SCORING.lateness_free_seconds * 1e6
+    until = first + (max(streamed[-1], 5_000_000) - first) * share
+    held = [max(time, round(until)) for time in streamed]
+    is_later = sum(held) / tokens > max(mean, free) + 1
+    honest, cheat = latency_of(streamed, streamed[-1]), latency_of(held, held[-1])
+    assert cheat < honest if is_later else cheat <= honest
+
+
+def test_all_tokens_of_a_long_answer_at_the_first_bar_cost_what_shows():
+    """96 tokens of an engine that needs 1 s for them, let out at once after 4.9 s."""
+    streamed = [50_000 + number * 10_000 for number in range(96)]
+    assert latency_of([4_900_000] * 96, 4_900_000) < 0.9 * latency_of(streamed, streamed[-1])
+
+
+@given(st.integers(1, 96), st.integers(1, 400_000))
+def test_an_engine_that_has_all_tokens_within_50_ms_loses_nothing_by_their_coming_at_once(
+    tokens, way
+):
+    quick = [way + number * 50_000 // tokens for number in range(tokens)]
+    assert latency_of(quick, quick[-1]) == latency_of([quick[-1]] * tokens, quick[-1]) == 1.0
+
+
 @given(st.integers(2, 64), st.integers(6, 30))
 def test_a_buffered_stream_loses_from_the_first_tokens_bar_on(tokens, seconds):
     """An answer that streams well inside all bars, and all of which comes at its end instead."""
     total = seconds * 1_000_000
-    bars = LatencyBars(token_seconds_max=30.0, token_gap_seconds_max=30.0)
+    bars = LatencyBars(token_seconds_max=30.0, token_gap_seconds_max=30.0, lateness_share=0.0)
     streamed = [(number + 1) * total // tokens for number in range(tokens)]
     streamed[0] = min(streamed[0], 1_000_000)
     assert latency_of(streamed, total, bars) == 1.0
@@ -332,8 +365,8 @@ def test_a_long_silence_inside_a_stream_costs():
 
 
 def test_a_release_may_have_bars_of_its_own():
-    own = LatencyBars(first_token_seconds_max=0.5)
-    params = ScoringParams(release_bars={DIGEST: own})
+    own = LatencyBars(first_token_seconds_max=0.5, lateness_free_seconds=0.1, lateness_share=0.0)
+    params = ScoringParams(release_bars={DIGEST: own}, lateness_share=0.0)
     times = [1_000_000, 1_100_000]
     assert latency_of(times, times[-1], params.bars_of("f" * 64)) == 1.0
     assert latency_of(times, times[-1], params.bars_of(DIGEST)) == 0.5
