@@ -58,7 +58,10 @@ class ScoringParams(LatencyBars):
     integrity_check: bool = True
     """Off, evidence is recorded but neither gates nor grades: for log-only starts of a release."""
     probation_answers: Annotated[int, Field(ge=1, le=100_000)] = 20
-    """Verified answers until full pay; before that pay grows in proportion."""
+    """Verified answers until users' prompts come."""
+    full_pay_answers: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """Verified answers until full pay; before that pay grows in proportion. Above what the faintest
+    cheats take to be seen, or whoever registers again after each alarm lives off what came before."""
     quality_prior: Share = 0.5
     """Quality assumed of a release that nobody has verified."""
     quality_prior_answers: Annotated[float, Field(gt=0, le=10_000)] = 8.0
@@ -195,8 +198,8 @@ def score_miner(
         if params.integrity_check
         else PPM,
         probation_ppm=PPM
-        * min(_credited(standing, params), params.probation_answers)
-        // params.probation_answers,
+        * min(_credited(standing, params), params.full_pay_answers)
+        // params.full_pay_answers,
         coverage_ppm=_ppm(coverage.total / coverage.weight) if coverage.weight > 0 else PPM,
         quality_ppm=quality_ppm,
         value_ppm=params.value_ppm_of(standing.release_digest),

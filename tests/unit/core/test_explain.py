@@ -69,7 +69,7 @@ def test_a_cheat_reads_that_its_answers_do_not_fit():
 
 
 def test_a_newcomer_reads_how_far_it_is():
-    assert "on probation at 50 % of its pay (10 of 20 verified)" in told(
+    assert "on probation at 5 % of its pay (10 of 200 verified)" in told(
         audited(fresh(), HONEST, 10)
     )
 

@@ -123,7 +123,7 @@ def audited_again(standing, rules):
 def test_two_epochs_of_an_honest_miner_differ_in_nothing_that_audits_move(subnet):
     """Whoever asks after each epoch must not be able to count its audits."""
     closed = subnet.store.last_closed()
-    probation = closed.rules.scoring.probation_answers
+    probation = closed.rules.scoring.full_pay_answers
     past = tuple(
         one.model_copy(update={"verified": probation + 5}) if one.hotkey == HONEST else one
         for one in closed.standings
