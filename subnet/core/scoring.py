@@ -60,8 +60,8 @@ class ScoringParams(LatencyBars):
     probation_answers: Annotated[int, Field(ge=1, le=100_000)] = 20
     """Verified answers until users' prompts come."""
     full_pay_answers: Annotated[int, Field(ge=1, le=100_000)] = 200
-    """Verified answers until full pay; before that pay grows in proportion. Above what the faintest
-    cheats take to be seen, or whoever registers again after each alarm lives off what came before."""
+    """Verified answers until full pay; before that pay grows in proportion. So many that the
+    faintest cheats are seen before: else one could live off registering again after each alarm."""
     quality_prior: Share = 0.5
     """Quality assumed of a release that nobody has verified."""
     quality_prior_answers: Annotated[float, Field(gt=0, le=10_000)] = 8.0

@@ -5,7 +5,7 @@ In memory only: a burst whose validator stops before all its answers were audite
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from subnet.core.audit import PPM
@@ -30,45 +30,23 @@ class Burst:
     """Microseconds of the monotonic timer: what arrives then counts."""
     is_void: bool = False
     """Whether the network or this machine failed in it."""
-    halves_ppm: tuple[Counter[str], Counter[str]] = field(
-        default_factory=lambda: (Counter(), Counter())
-    )
-    """Verified millionths of tokens in each half of the window, by hotkey."""
+    credits_ppm: Counter[str] = field(default_factory=Counter)
+    """Verified millionths of tokens, by hotkey."""
     waiting: int = 0
     """Answers that no audit has settled yet."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once none waits any more after the last answer."""
     is_over: bool = False
 
-    @property
-    def credits_ppm(self) -> Counter[str]:
-        """By hotkey, twice those of the half that brought fewer: an engine that is fetched when
-        requests pile up gives little in the first."""
-        first, second = self.halves_ppm
-        return Counter({hotkey: 2 * min(first[hotkey], second[hotkey]) for hotkey in self.group})
-
-    def credit_ppm(
-        self, token_times_us: Sequence[int], sent_us: int, latency_ppm: int
-    ) -> tuple[int, int]:
-        """What one answer adds to each half; see `capacity.credit_ppm`."""
-        opens, closes = self.window.start, self.window.stop
-        middle = (opens + closes) // 2
-        first, second = range(opens, middle), range(middle, closes)
-        return (
-            credit_ppm(token_times_us, sent_us, first, latency_ppm),
-            credit_ppm(token_times_us, sent_us, second, latency_ppm),
-        )
-
     def end(self) -> None:
         """No more answers will come."""
         self.is_over = True
         self._note()
 
-    def settle(self, hotkey: str, credits_ppm: tuple[int, int]) -> None:
-        """One answer was audited; what it adds to each half."""
+    def settle(self, hotkey: str, credit_ppm: int) -> None:
+        """One answer was audited."""
         self.waiting -= 1
-        for half, credit in zip(self.halves_ppm, credits_ppm, strict=True):
-            half[hotkey] += credit
+        self.credits_ppm[hotkey] += credit_ppm
         self._note()
 
     def _note(self) -> None:
@@ -80,7 +58,7 @@ class BurstLedger:
     """Answers of bursts that wait for their audit, by request id."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, tuple[Burst, str, tuple[int, int]]] = {}
+        self._waiting: dict[str, tuple[Burst, str, int]] = {}
         self.running: Burst | None = None
 
     def note(self, exchange: Exchange, sent_us: int, latency_ppm: int) -> None:
@@ -92,9 +70,9 @@ class BurstLedger:
         burst, hotkey = self.running, exchange.miner_hotkey
         if burst is None or hotkey not in burst.group:
             return
-        credits_ppm = burst.credit_ppm(exchange.token_times_us, sent_us, latency_ppm)
+        credit = credit_ppm(exchange.token_times_us, sent_us, burst.window, latency_ppm)
         burst.waiting += 1
-        self._waiting[exchange.request.request_id] = burst, hotkey, credits_ppm
+        self._waiting[exchange.request.request_id] = burst, hotkey, credit
 
     def holds(self, request_id: str) -> bool:
         """Whether an answer belongs to a burst: it is audited as benchmarks are, whoever asked."""
@@ -107,6 +85,5 @@ class BurstLedger:
         """
         found = self._waiting.pop(request_id, None)
         if found is not None:
-            burst, hotkey, (first, second) = found
-            counted = PPM if is_verified else 0
-            burst.settle(hotkey, (first * counted // share_ppm, second * counted // share_ppm))
+            burst, hotkey, credit_ppm = found
+            burst.settle(hotkey, credit_ppm * PPM // share_ppm if is_verified else 0)

@@ -15,6 +15,7 @@ from subnet.core.scoring import (
     Score,
     ScoringParams,
     answer_times,
+    has_passed_probation,
     integrity_factor,
     latency_factor,
     release_quality_ppm,
@@ -35,7 +36,8 @@ from subnet.core.verification.bounds import Reading
 from subnet.core.verification.calibration import BUCKETS
 from subnet.core.verification.evidence import Channel, EvidenceParams
 
-SCORING, STANDING, EVIDENCE = ScoringParams(), StandingParams(), EvidenceParams()
+SCORING = ScoringParams(full_pay_answers=20)
+STANDING, EVIDENCE = StandingParams(), EvidenceParams()
 UNMEASURED = CapacityParams(is_measured=False)
 P0 = (1.0,) + (0.0005,) * (BUCKETS - 1)
 HONEST = (40,) + (0,) * (BUCKETS - 1)
@@ -239,7 +241,7 @@ def test_an_alarm_pays_nothing_whatever_came_before(history, quality):
 @given(events, st.integers(0, PPM))
 def test_a_violation_pays_nothing_even_with_the_margin_check_off(history, quality):
     standing = after_violation(lived(history), "STOP_SKIPPED", "token 3", 1, STANDING)
-    for params in (SCORING, ScoringParams(integrity_check=False)):
+    for params in (SCORING, ScoringParams(integrity_check=False, full_pay_answers=20)):
         assert scored(standing, quality, params) == 0
 
 
@@ -249,7 +251,7 @@ def test_with_the_margin_check_off_a_cheat_earns_what_the_honest_earn():
         honest = audited(after_answer(honest, 1.0, STANDING))
         cheat = audited(after_answer(cheat, 1.0, STANDING), FOREIGN)
     assert scored(cheat) == 0 < scored(honest)
-    off = ScoringParams(integrity_check=False)
+    off = ScoringParams(integrity_check=False, full_pay_answers=20)
     assert scored(cheat, params=off) == scored(honest, params=off) > 0
 
 
@@ -414,12 +416,12 @@ def test_a_score_is_the_exact_product_rounded_down_once(factors, capacity):
 def test_a_release_of_less_worth_pays_less(one, other):
     low, high = sorted((one, other))
     standing = lived([("audit", 1.0)] * 30)
-    pays = [
-        scored(standing, params=ScoringParams(release_values_ppm={DIGEST: value}))
-        for value in (low, high)
-    ]
-    assert pays[0] <= pays[1] <= scored(standing)
-    assert scored(standing, params=ScoringParams(release_values_ppm={"f" * 64: 0})) == PPM
+
+    def of_worth(values):
+        return scored(standing, params=SCORING.model_copy(update={"release_values_ppm": values}))
+
+    assert of_worth({DIGEST: low}) <= of_worth({DIGEST: high}) <= scored(standing)
+    assert of_worth({"f" * 64: 0}) == PPM
 
 
 @given(st.integers(1, 200), st.integers(1, 4_000))
@@ -432,3 +434,13 @@ def test_faster_than_what_counts_as_at_once_earns_nothing_more(tokens, gap):
 def test_more_evidence_never_pays_more(one, other):
     low, high = sorted((one, other))
     assert integrity_factor(high, EVIDENCE) <= integrity_factor(low, EVIDENCE)
+
+
+def test_pay_grows_for_ten_times_as_long_as_users_prompts_are_waited_for():
+    """So that fp8 weights, which show after 72 answers and nearly always after 117, live off a
+    fifth of the pay at most until then."""
+    rules = ScoringParams()
+    standing = lived([("audit", 1.0)] * rules.probation_answers)
+    assert has_passed_probation(standing, rules)
+    assert scored(standing, PPM, rules) == PPM // 10
+    assert scored(lived([("audit", 1.0)] * rules.full_pay_answers), PPM, rules) == PPM
