@@ -39,9 +39,10 @@ class CapacityParams(_Frozen):
     """Off, nobody is probed together and every hotkey counts for one token a second."""
     group_size: Annotated[int, Field(ge=2, le=4096)] = 64
     """Hotkeys that one burst probes; half as many again may ride along."""
-    bursts_per_day: Annotated[int, Field(ge=1, le=86_400)] = 72
-    duration_seconds_min: BurstSeconds = 20.0
-    duration_seconds_max: BurstSeconds = 120.0
+    bursts_per_day: Annotated[int, Field(ge=1, le=86_400)] = 216
+    duration_seconds_min: BurstSeconds = 10.0
+    duration_seconds_max: BurstSeconds = 20.0
+    """Short, so that no GPU that is rented when a burst shows is up before it ends."""
     ramp_ppm: Annotated[int, Field(ge=0, le=900_000)] = 250_000
     """Share of a burst in which its load rises; only what arrives after it counts."""
     concurrency_max: Annotated[int, Field(ge=1, le=4096)] = 8
