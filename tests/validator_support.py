@@ -561,6 +561,12 @@ def make_settings(**sections: Any) -> Settings:
     """Settings for a few virtual minutes; sections given as dicts are merged over them."""
     validator = {"epochs_max": 2, "probe_interval_seconds": 1.0}
     unmeasured = {"capacity": {"is_measured": False}}
+    scoring = {"full_pay_answers": 20, **sections.get("scoring", {})}
     return Settings.model_validate(
-        {**unmeasured, **sections, "validator": {**validator, **sections.get("validator", {})}}
+        {
+            **unmeasured,
+            **sections,
+            "scoring": scoring,
+            "validator": {**validator, **sections.get("validator", {})},
+        }
     )

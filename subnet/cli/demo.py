@@ -295,6 +295,7 @@ def _start_validator(
         "ASSAY_VALIDATOR__PORT": "0",
         "ASSAY_VALIDATOR__PROBE_INTERVAL_SECONDS": "0.5",
         "ASSAY_VALIDATOR__AUDIT_INTERVAL_SECONDS": "0.25",
+        "ASSAY_SCORING__FULL_PAY_ANSWERS": "20",
         **(DEMO_BURSTS if options.is_capacity_measured else NO_BURSTS),
     }
     if not options.is_margin_checked:

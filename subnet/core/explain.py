@@ -55,7 +55,7 @@ def explain(
     if score.probation_ppm < PPM:
         parts.append(
             f"on probation at {_percent(score.probation_ppm)} of its pay "
-            f"({standing.verified} of {params.probation_answers} verified)"
+            f"({standing.verified} of {params.full_pay_answers} verified)"
         )
     if score.coverage_ppm < PPM:
         parts.append(f"{_percent(score.coverage_ppm)} of its recent audits could be judged")

@@ -117,7 +117,7 @@ def explanation_of(
     if is_told:
         shown, reputation = score, _reputation(standing, rules, priors, at_us)
     else:
-        seen = min(standing.verified, rules.scoring.probation_answers)
+        seen = min(standing.verified, rules.scoring.full_pay_answers)
         standing = standing.model_copy(update={"verified": seen})
         shown = _as_of(old, score)
         reputation = () if old is None else _reputation(old.standing, rules, old.priors, old.at_us)
@@ -247,7 +247,7 @@ EVIDENCE: Final[Mapping[str, Callable[[MinerStanding, RuleParams], str]]] = {
     "hold_ppm": lambda one, _: "no alarm is open" if one.hold is None else one.hold.detail,
     "integrity_ppm": lambda one, _: f"log evidence {one.log_evidence:.2f}",
     "probation_ppm": lambda one, rules: (
-        f"{one.verified} verified answers of {rules.scoring.probation_answers}"
+        f"{one.verified} verified answers of {rules.scoring.full_pay_answers}"
     ),
     "coverage_ppm": lambda one, _: (
         f"{one.inconclusive} audits lay outside what the calibration covers"
@@ -270,7 +270,7 @@ ADVICE: Final[Mapping[str, Callable[[MinerStanding, RuleParams], str]]] = {
         "answer lowers the evidence"
     ),
     "probation_ppm": lambda _, rules: (
-        f"stay and answer: pay is whole after {rules.scoring.probation_answers} verified answers"
+        f"stay and answer: pay is whole after {rules.scoring.full_pay_answers} verified answers"
     ),
     "coverage_ppm": lambda _one, _rules: (
         "serve from an environment that the calibration lists (engine, torch, device, type)"

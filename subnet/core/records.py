@@ -21,7 +21,7 @@ from subnet.core.capacity import BurstResult
 from subnet.core.gate import Hold
 from subnet.core.reputation import Mass, Source, observed
 from subnet.core.rules import RuleParams
-from subnet.core.scoring import latency_factor
+from subnet.core.scoring import AnswerTimes, latency_factor
 from subnet.core.second_opinion import Opinion, Verdict, after_opinion, after_term, after_weights
 from subnet.core.standing import (
     Blame,
@@ -86,8 +86,9 @@ class Answered(_Ending):
     signature: Signature
     """The miner's, over `response`."""
     first_token_us: Microseconds
-    """This and the next two at the validator's end, since the request was sent."""
+    """This and the next three at the validator's end, since the request was sent."""
     gap_us_max: Microseconds
+    token_us_mean: Microseconds
     total_us: Microseconds
     in_burst: InBurst | None = None
     """None if no burst of this miner's was under way."""
@@ -95,8 +96,8 @@ class Answered(_Ending):
     def latency_ppm(self, rules: RuleParams) -> int:
         """How its times compare with the release's bars."""
         bars = rules.scoring.bars_of(self.response.release_digest)
-        times = self.first_token_us, self.gap_us_max, self.total_us
-        return round(latency_factor(*times, self.response.output_tokens, bars) * PPM)
+        times = AnswerTimes(self.first_token_us, self.gap_us_max, self.token_us_mean, self.total_us)
+        return round(latency_factor(times, self.response.output_tokens, bars) * PPM)
 
     def apply(self, standing: MinerStanding, rules: RuleParams) -> MinerStanding:
         """The standing after it."""

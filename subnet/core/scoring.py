@@ -12,9 +12,9 @@ cliffs: one stands for proof, the other waits for it.
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from subnet.core.audit import PPM, Ppm
 from subnet.core.capacity import MILLI, CapacityParams, paid_tps_milli
@@ -29,7 +29,8 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 class LatencyBars(BaseModel):
     """Absolute bars, not ranks: one slow peer changes nobody else's score.
 
-    Full marks up to a bar; a bar exceeded twofold earns a half. The defaults suit a shared CPU.
+    A bar exceeded twofold earns a half; below the bars marks fall slowly with the mean arrival. The
+    defaults suit a shared CPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,16 @@ class LatencyBars(BaseModel):
     """The longest silence inside a stream."""
     token_seconds_max: Seconds = 0.25
     """Average time a token, on top of the first token's bar."""
+    lateness_free_seconds: Seconds = 0.5
+    """Tokens that arrive so early on average count as at once: the way there, and the prompt."""
+    lateness_share: Share = 0.5
+    """Most that later ones cost below the bars; half of it if every token comes at its bar."""
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        if self.lateness_free_seconds >= self.first_token_seconds_max:
+            raise ValueError("lateness_free_seconds must lie below first_token_seconds_max")
+        return self
 
 
 class ScoringParams(LatencyBars):
@@ -47,7 +58,10 @@ class ScoringParams(LatencyBars):
     integrity_check: bool = True
     """Off, evidence is recorded but neither gates nor grades: for log-only starts of a release."""
     probation_answers: Annotated[int, Field(ge=1, le=100_000)] = 20
-    """Verified answers until full pay; before that pay grows in proportion."""
+    """Verified answers until users' prompts come."""
+    full_pay_answers: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """Verified answers until full pay; before that pay grows in proportion. So many that the
+    faintest cheats are seen before: else one could live off registering again after each alarm."""
     quality_prior: Share = 0.5
     """Quality assumed of a release that nobody has verified."""
     quality_prior_answers: Annotated[float, Field(gt=0, le=10_000)] = 8.0
@@ -195,8 +209,8 @@ def score_miner(
         if params.integrity_check
         else PPM,
         probation_ppm=PPM
-        * min(_credited(standing, params), params.probation_answers)
-        // params.probation_answers,
+        * min(_credited(standing, params), params.full_pay_answers)
+        // params.full_pay_answers,
         coverage_ppm=_ppm(coverage.total / coverage.weight) if coverage.weight > 0 else PPM,
         quality_ppm=quality_ppm,
         value_ppm=params.value_ppm_of(standing.release_digest),
@@ -230,20 +244,39 @@ def gap_us_max(token_times_us: Sequence[int], bars: LatencyBars) -> int:
     return max(silences, default=0)
 
 
-def latency_factor(
-    first_token_us: int, gap_us: int, total_us: int, tokens: int, bars: LatencyBars
-) -> float:
-    """How one answer's times compare with the bars, in (0, 1]: the worst of three decides.
+class AnswerTimes(NamedTuple):
+    """When one answer's tokens came, microseconds since the request was sent, at the asking end."""
 
-    Times since the request was sent, at the measuring end; `gap_us` is `gap_us_max`.
+    first_token_us: int
+    gap_us: int
+    """`gap_us_max`."""
+    token_us_mean: int
+    """Mean over its tokens."""
+    total_us: int
+
+
+def answer_times(token_times_us: Sequence[int], total_us: int, bars: LatencyBars) -> AnswerTimes:
+    """Of an answer with at least one token; arrivals in order."""
+    mean = sum(token_times_us) // len(token_times_us)
+    return AnswerTimes(token_times_us[0], gap_us_max(token_times_us, bars), mean, total_us)
+
+
+def latency_factor(times: AnswerTimes, tokens: int, bars: LatencyBars) -> float:
+    """How one answer's times compare with the bars, in (0, 1].
+
+    The worst of three decides how far bars are exceeded. Below them the mean arrival counts, or
+    tokens could be held back for nothing: 1 - `lateness_share` x / (1 + x), where x is 0 up to
+    `lateness_free_seconds` and 1 for a stream whose every token comes at its bar.
     """
     assert tokens > 0, "an answer without tokens is no answer"
 
-    total_bar = bars.first_token_seconds_max + bars.token_seconds_max * tokens
-    return min(
-        _under_bar(first_token_us, bars.first_token_seconds_max),
-        _under_bar(gap_us, bars.token_gap_seconds_max),
-        _under_bar(total_us, total_bar),
+    first_bar, free = bars.first_token_seconds_max, bars.lateness_free_seconds
+    bar_mean = first_bar + bars.token_seconds_max * (tokens + 1) / 2
+    late = max(0.0, times.token_us_mean / 1e6 - free) / (bar_mean - free)
+    return (1.0 - bars.lateness_share * late / (1.0 + late)) * min(
+        _under_bar(times.first_token_us, first_bar),
+        _under_bar(times.gap_us, bars.token_gap_seconds_max),
+        _under_bar(times.total_us, first_bar + bars.token_seconds_max * tokens),
     )
 
 

@@ -22,7 +22,7 @@ from subnet.core.faults import is_over_asked
 from subnet.core.gaming import ExchangeMark, ids_digest, sketch_of
 from subnet.core.history import UserPrompt
 from subnet.core.records import Answered, Faulted, Violated, prompt_digest
-from subnet.core.scoring import gap_us_max, is_suspect
+from subnet.core.scoring import answer_times, is_suspect
 from subnet.core.standing import Blame, blame_of_refusal
 from subnet.core.verification.claim import claim_of
 from subnet.core.verification.structure import structural_fault
@@ -221,14 +221,15 @@ class Dispatcher:
                 answered_by=exchange.miner_hotkey,
                 request_id=dispatch.request.request_id,
             )
-        times = exchange.token_times_us
+        times = answer_times(exchange.token_times_us, exchange.total_us, self._bars)
         answered = Answered(
             **self._ending(dispatch, exchange),
             response=response,
             signature=exchange.response_signature or "",
-            first_token_us=times[0],
-            gap_us_max=gap_us_max(times, self._bars),
-            total_us=exchange.total_us,
+            first_token_us=times.first_token_us,
+            gap_us_max=times.gap_us,
+            token_us_mean=times.token_us_mean,
+            total_us=times.total_us,
             in_burst=self._ledger.in_burst(exchange, sent_us),
         )
         pending = self._pending(dispatch, exchange, answered)

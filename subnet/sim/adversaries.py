@@ -5,19 +5,11 @@ What their answers look like was measured on the attack bench; see `strategy` fo
 
 from typing import TYPE_CHECKING, Final
 
-from protocol.structure import Structure
-from subnet.core.audit import Traffic, readings
-from subnet.core.verification.claim import Claim, ClaimScore
-from subnet.core.verification.evidence import EvidenceState, fresh_state, log_evidence, update
-from subnet.sim.profiles import MeasuredAnswer
-from subnet.sim.strategy import HONESTLY, Move, Seen, Strategy
+from subnet.sim.strategy import HONESTLY, WEAK, Move, Seen, Strategy
+from subnet.sim.watchers import WatchesDrafts, WatchesItself, WatchesRounding
 
 if TYPE_CHECKING:
     from subnet.sim.fleet import Operator
-
-WEAK: Final = "smaller model"
-ANY_STRUCTURE: Final = Structure(kind="json_schema", text="{}")
-"""Its answers are read by their margins alone, whatever it says."""
 
 
 class _Always(Strategy):
@@ -76,6 +68,20 @@ class Speculative(_Always):
     behaviour = "loose speculation .3"
 
 
+class Cascade(_Always):
+    """Asks the release only where a smaller model is unsure."""
+
+    name, summary = "confidence cascade", "a smaller model's tokens where it is sure"
+    behaviour, is_visible = "confidence cascade", False
+
+
+class LowEntropy(_Always):
+    """A smaller model where nothing is left to chance."""
+
+    name, summary = "low entropy only", "a smaller model's tokens below half a nat"
+    behaviour, is_visible = "low entropy only", False
+
+
 class Forger(_Always):
     """Cheap tokens with the release's log-probabilities."""
 
@@ -116,7 +122,7 @@ class BuildThenMilk(Strategy):
         return HONESTLY if seen.now_seconds < self.honest_seconds else Move(WEAK)
 
 
-class Whitewash(Strategy):
+class Whitewash(_Always):
     """A caught hotkey is left behind for a fresh one."""
 
     name, summary = "whitewash", "the weaker model; registers anew when its income stops"
@@ -124,10 +130,6 @@ class Whitewash(Strategy):
 
     def __init__(self) -> None:
         self._unpaid = 0
-
-    def move(self, seen: Seen) -> Move:
-        """Always cheap."""
-        return Move(WEAK)
 
     def epoch(self, operator: "Operator") -> None:
         """Look at the own income, as everybody can."""
@@ -139,6 +141,20 @@ class Whitewash(Strategy):
             self._unpaid = 0
 
 
+class WhitewashRounding(Whitewash):
+    """The same with weights that are only rounded: paid well before it is caught."""
+
+    name, behaviour, epochs_unpaid_max = "whitewash, rounded", "fp8 weights", 1
+    summary = "weights in fp8; registers anew when its income stops"
+
+
+class WhitewashDrafts(Whitewash):
+    """The same with what takes longest to see."""
+
+    name, behaviour, epochs_unpaid_max = "whitewash, drafts", "loose speculation .3", 1
+    summary = "loose speculation; registers anew when its income stops"
+
+
 class SharedEngine(Strategy):
     """Several hotkeys in front of one engine."""
 
@@ -146,17 +162,14 @@ class SharedEngine(Strategy):
 
 
 class Buffer(Strategy):
-    """Holds questions back to fill bigger batches, and sends answers whole."""
+    """Holds tokens back as long as the first token's bar lets it, where that costs no capacity."""
 
-    name, summary = "buffer", "collects questions for 12 s, sends answers whole"
+    name, summary = "buffer", "lets no token out before 4.7 s, and then all that are there"
+    held_seconds = 4.7
 
     def move(self, seen: Seen) -> Move:
-        """Late and at once."""
-        return Move(wait_seconds=12.0, is_buffered=True)
-
-    def gpus(self, now_seconds: float) -> float:
-        """Bigger batches need less."""
-        return 0.7
+        """Late and at once, but for bursts: there the next question waits for the answer."""
+        return HONESTLY if seen.running else Move(held_seconds=self.held_seconds)
 
 
 class OverDeclared(Strategy):
@@ -167,42 +180,53 @@ class OverDeclared(Strategy):
 
 
 class BenchmarksOnly(Strategy):
-    """Cheats where the prompt could be a user's."""
+    """Cheats where the prompt is a user's: few of those answers are audited."""
 
-    name, summary = "serves benchmarks only", "the weaker model on prompts as users write them"
+    name, summary = "serves benchmarks only", "the weaker model on users' prompts"
+    behaviour = WEAK
 
     def move(self, seen: Seen) -> Move:
-        """A structure marks a benchmark, and so do the families that no user asks."""
-        is_benchmark = seen.is_structured or seen.family != "open"
-        return HONESTLY if is_benchmark else Move(WEAK)
+        """By content: wire and timing do not tell."""
+        return Move(self.behaviour) if seen.is_users else HONESTLY
+
+
+class RoundsForUsers(BenchmarksOnly):
+    """The same with weights that are only rounded, which users' prompts hide."""
+
+    name, behaviour = "rounds for users", "fp8 weights"
+    summary = "weights in fp8 on users' prompts"
+    is_visible = False
 
 
 class RentsForProbes(Strategy):
-    """A quarter of a GPU until several requests come at once."""
+    """A quarter of a GPU until two requests come at once."""
 
-    name, summary = "rents for probes", "a quarter of a GPU; a whole one while requests pile up"
-    small, rental_seconds, start_seconds = 0.25, 600.0, 60.0
+    name, summary = (
+        "rents for probes",
+        "a quarter of a GPU; a whole one 20 s after a second request",
+    )
+    small, start_seconds, hold_seconds = 0.25, 20.0, 30.0
 
     def __init__(self) -> None:
-        self._rented_at = -1e9
-        self._rented_seconds = 0.0
-        self._billed_at = 0.0
+        self._up_at, self._until = 0.0, 0.0
+        self._rented_seconds, self._billed_at = 0.0, 0.0
 
     def move(self, seen: Seen) -> Move:
-        """Four times slower unless the rented GPU is up."""
-        age = seen.now_seconds - self._rented_at
-        if seen.running >= 2 and age > self.rental_seconds:
-            self._rented_at, age = seen.now_seconds, 0.0
-            self._rented_seconds += self.rental_seconds
-        is_up = self.start_seconds <= age <= self.rental_seconds
-        return Move(pace=1.0 if is_up else 1.0 / self.small)
+        """As fast as `SimEngine` is on a quarter, unless the rented GPU is up."""
+        now = seen.now_seconds
+        if seen.running and now > self._until:
+            self._up_at, self._until = now + self.start_seconds, now
+        if seen.running:
+            self._rented_seconds += now + self.hold_seconds - self._until
+            self._until = now + self.hold_seconds
+        is_up = self._up_at <= now <= self._until
+        return HONESTLY if is_up else Move(pace=4.0 if seen.running else 2.0)
 
     def gpus(self, now_seconds: float) -> float:
         """What was rented since the last bill, on average."""
-        lasted = max(1.0, now_seconds - self._billed_at)
-        rented = min(1.0, self._rented_seconds / lasted)
+        rented = self._rented_seconds / (now_seconds - self._billed_at)
         self._billed_at, self._rented_seconds = now_seconds, 0.0
-        return self.small + (1.0 - self.small) * rented
+        return self.small + (1.0 - self.small) * min(1.0, rented)
 
 
 class Flaky(Strategy):
@@ -219,46 +243,38 @@ class PartTimer(Strategy):
     """No cheat: gives its GPU back for a quarter of the day, and is paid for the rest."""
 
     name, summary = "part-timer", "honest for 18 hours of 24, off the net for the rest"
+    is_control = True
 
-    def move(self, seen: Seen) -> Move:
-        """Nobody is at home at night."""
-        return Move(is_silent=self._is_off(seen.now_seconds))
+    def is_on(self, now_seconds: float) -> bool:
+        """Not at night."""
+        return now_seconds % 86_400 < 64_800
 
     def gpus(self, now_seconds: float) -> float:
         """Nothing is rented meanwhile."""
         return 0.75
 
-    @staticmethod
-    def _is_off(now_seconds: float) -> bool:
-        return now_seconds % 86_400 >= 64_800
-
 
 class Picky(Strategy):
-    """Refuses what is long, with an honest word."""
+    """Refuses what takes longest, with an honest word, just as often as that is cheap."""
 
-    name, summary = "picks its tasks", "429 for the families with the longest answers"
+    name, summary = "picks its tasks", "429 for 85 % of the family with the longest answers"
+    family, share = "transaction", 0.85
+    """One family of nine: 9.4 % of all, below `back_pressure_share_rare`."""
 
     def move(self, seen: Seen) -> Move:
-        """The longest limits cost most."""
-        return Move(is_refused=seen.tokens_max >= 96)
+        """By content."""
+        return Move(is_refused=seen.family == self.family and seen.chance.random() < self.share)
 
 
 class SlowPeer(Strategy):
-    """One very slow hotkey beside two good ones: by ranks, it would lift them."""
+    """A very slow hotkey beside a good one: by ranks, it would lift it."""
 
-    name, summary = "slow peer", "two good hotkeys and a very slow one, to look better by"
-    hotkeys, engine_share = 3, 2.0
-
-    def __init__(self) -> None:
-        self._slow: str | None = None
-
-    def epoch(self, operator: "Operator") -> None:
-        """The last hotkey is the slow one."""
-        self._slow = operator.active[-1]
+    name, summary = "slow peer", "a good hotkey and a very slow one, to look better by"
+    hotkeys = 2
 
     def move(self, seen: Seen) -> Move:
-        """Sixty times slower."""
-        return Move(pace=60.0) if seen.hotkey == self._slow else HONESTLY
+        """Sixty times slower, from a machine that costs nothing."""
+        return Move(pace=60.0, is_aside=True) if seen.number else HONESTLY
 
 
 class Colluders(Strategy):
@@ -266,64 +282,9 @@ class Colluders(Strategy):
 
     name, summary, hotkeys = "colluding miners", "one honest hotkey, two that copy its answers", 3
 
-    def __init__(self) -> None:
-        self._honest: str | None = None
-
     def move(self, seen: Seen) -> Move:
-        """The first one asked is the honest one."""
-        self._honest = self._honest or seen.hotkey
-        return HONESTLY if seen.hotkey == self._honest else Move("copied")
-
-
-class WatchesItself(Strategy):
-    """Runs the public detector on its own answers, and cheats while that is calm."""
-
-    name = "watches itself"
-    summary = "the weaker model while its own copy of the detector is low"
-    behaviour = WEAK
-    calm_below = 3.5
-    """Natural logarithm of the evidence: what paid most of 3.5 to 9."""
-
-    def __init__(self) -> None:
-        self._states: dict[tuple[str, str], EvidenceState] = {}
-
-    def move(self, seen: Seen) -> Move:
-        """One detector a hotkey and validator, as they have."""
-        state = self._states.get((seen.hotkey, seen.validator))
-        is_calm = state is None or log_evidence(state) < self.calm_below
-        return Move(self.behaviour) if is_calm else HONESTLY
-
-    def answered(self, seen: Seen, move: Move, answer: MeasuredAnswer) -> None:
-        """Score the own answer as a validator would."""
-        key = (seen.hotkey, seen.validator)
-        state = self._states.get(key) or fresh_state(self.kit.evidence)
-        tokens = (0,) * answer.tokens
-        sampling = (seen.temperature_milli, seen.top_p_milli, 50, 0)
-        shape = ANY_STRUCTURE if seen.is_structured else None
-        claim = Claim((0,), tokens, *sampling, None, answer.finish_reason, shape)
-        loud = answer.margins_logits[: answer.tokens]
-        score = ClaimScore(
-            loud + (0.0,) * (answer.tokens - len(loud)), (answer.gap_nats,) * answer.tokens
-        )
-        found = readings(claim, score, self.kit.table, Traffic.BENCHMARK)
-        if found is not None:
-            self._states[key] = update(state, found, self.kit.evidence)
-
-
-class WatchesRounding(WatchesItself):
-    """The same with weights that are only rounded: each answer accuses little."""
-
-    name, behaviour, calm_below = "watches its rounding", "fp8 weights", 4.5
-    summary = "weights in fp8 while its own copy of the detector is low"
-    is_visible = False
-
-
-class WatchesDrafts(WatchesItself):
-    """The same with a draft model's tokens."""
-
-    name, behaviour, calm_below = "watches its drafts", "loose speculation .3", 4.0
-    summary = "loose speculation while its own copy of the detector is low"
-    is_visible = False
+        """The first one is the honest one."""
+        return Move("copied") if seen.number else HONESTLY
 
 
 class Hopper(Strategy):
@@ -343,18 +304,21 @@ class Hopper(Strategy):
 class LeakedFriend(Strategy):
     """Is told by a validator which requests are benchmarks."""
 
-    name, summary = "friend of a leaking validator", "honest where a friend says: benchmark"
+    name = "friend of a leaking validator"
+    summary = "the weaker model where its friend says: no benchmark"
+    is_visible = False
+    """To nobody but its friend: other validators never see what that one's users were sent."""
 
     def move(self, seen: Seen) -> Move:
         """Where it is told nothing, it takes care."""
-        is_safe = seen.is_leaked or seen.is_structured or seen.family != "open"
-        return HONESTLY if is_safe else Move(WEAK)
+        return Move(WEAK) if seen.told_benchmark is False else HONESTLY
 
 
 class SlowButAdequate(Strategy):
     """No cheat: cheaper hardware that keeps to the bars."""
 
     name, summary, gpu = "slow but adequate", "honest on a cheaper, slower GPU", "RTX 4090"
+    is_control = True
 
 
 CONTROLS: Final[tuple[type[Strategy], ...]] = (SlowButAdequate, PartTimer)
@@ -367,9 +331,13 @@ ADVERSARIES: Final[tuple[type[Strategy], ...]] = (
     Sporadic,
     Diluted,
     Speculative,
+    Cascade,
+    LowEntropy,
     Forger,
     BuildThenMilk,
     Whitewash,
+    WhitewashRounding,
+    WhitewashDrafts,
     SharedEngine,
     Relay,
     Copy,
@@ -377,6 +345,7 @@ ADVERSARIES: Final[tuple[type[Strategy], ...]] = (
     Buffer,
     OverDeclared,
     BenchmarksOnly,
+    RoundsForUsers,
     RentsForProbes,
     Flaky,
     Picky,

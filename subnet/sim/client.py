@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 from collections import Counter
 from functools import lru_cache
 from typing import Final
@@ -18,7 +19,7 @@ from subnet.sim.answers import Answers, SimTokenizer
 from subnet.sim.fleet import Fleet, Operator
 from subnet.sim.loop import START_SECONDS
 from subnet.sim.network import Network
-from subnet.sim.profiles import MeasuredAnswer, Profiles, ProfilesError
+from subnet.sim.profiles import HONEST, MeasuredAnswer, Profiles, ProfilesError
 from subnet.sim.store import MemoryStore
 from subnet.sim.strategy import Move, Seen, StrategyError
 
@@ -80,20 +81,24 @@ class SimClient:
         seen = self._seen(operator, hotkey, request, task if is_asked else None)
         move = operator.strategy.move(seen)
         engine = operator.engine
+        if move.is_silent or move.is_refused:
+            operator.note(self._answer(operator, seen, HONEST), share=0.0)
         if move.is_silent:
             return await self._failed(request, hotkey, sent, timeout, Fault.TIMEOUT)
-        share = self._fleet.prices.share(move.behaviour)
+        share = 0.0 if move.is_aside else self._fleet.prices.share(move.behaviour)
         is_load = share > LOOK_UP_SHARE
         if move.is_refused or (is_load and engine.running >= engine.slots):
             back = self._network.delay_seconds()
             return await self._failed(request, hotkey, sent, out + back, Fault.REFUSED)
-        answer = self._answer(operator, seen, move)
+        answer = self._answer(operator, seen, move.behaviour)
         engine.running += is_load
         first, gap = engine.times_seconds(answer)
         first, gap = move.wait_seconds + first * move.pace, gap * move.pace
         tokens = min(answer.tokens, request.sampling.tokens_max)
         back = self._network.delay_seconds()
-        served = first + gap * (tokens - 1)
+        last = first + gap * (tokens - 1)
+        held = last if move.held_seconds == math.inf else move.held_seconds
+        served = max(last, held)
         try:
             await asyncio.sleep(min(served, timeout - out))
         finally:
@@ -104,7 +109,7 @@ class SimClient:
         operator.note(answer, share)
         operator.strategy.answered(seen, move, answer)
         text = self._text(answer, task if is_asked else None, operator)
-        times = _times_us(out + back, first, gap, tokens, is_buffered=move.is_buffered)
+        times = _times_us(out + back, first, gap, tokens, held)
         return self._exchange(request, hotkey, sent, answer, text, times, move)
 
     # --- the way there -------------------------------------------------------------------------
@@ -114,6 +119,8 @@ class SimClient:
         operator = self._fleet.of(hotkey)
         now = asyncio.get_running_loop().time()
         if operator is None or self._network.is_down(operator.engine.name, now):
+            return None
+        if not operator.strategy.is_on(now - START_SECONDS):
             return None
         return None if self._network.is_cut(self.hotkey, hotkey, now) else operator
 
@@ -132,24 +139,26 @@ class SimClient:
         is_friend = operator.name in self.friends
         return Seen(
             hotkey=hotkey,
+            number=operator.hotkeys.index(hotkey),
             validator=self.hotkey,
             now_seconds=asyncio.get_running_loop().time() - START_SECONDS,
             family=OPEN if task is None else task.family,
+            is_users=task is None,
             is_structured=request.sampling.structure is not None,
             temperature_milli=request.sampling.temperature_milli,
             top_p_milli=request.sampling.top_p_milli,
             tokens_max=request.sampling.tokens_max,
             running=operator.engine.running,
-            is_leaked=is_friend and task is not None,
+            told_benchmark=task is not None if is_friend else None,
             chance=operator.chance,
         )
 
     # --- the answer ----------------------------------------------------------------------------
 
-    def _answer(self, operator: Operator, seen: Seen, move: Move) -> MeasuredAnswer:
+    def _answer(self, operator: Operator, seen: Seen, behaviour: str) -> MeasuredAnswer:
         try:
             alike = self._profiles.alike(
-                move.behaviour,
+                behaviour,
                 seen.family,
                 seen.temperature_milli,
                 seen.top_p_milli,
@@ -255,14 +264,14 @@ class SimClient:
         )
 
 
-def _times_us(
-    delays: float, first: float, gap: float, tokens: int, *, is_buffered: bool
-) -> tuple[int, ...]:
-    """When each token arrives, since the request was sent."""
-    if is_buffered:
-        return (round((delays + first + gap * (tokens - 1)) * 1e6),) * tokens
+def _times_us(delays: float, first: float, gap: float, tokens: int, held: float) -> tuple[int, ...]:
+    """When each token arrives, since the request was sent; none leaves before `held` seconds."""
     start, step = round((delays + first) * 1e6), round(gap * 1e6)
-    return tuple(range(start, start + step * tokens, step))
+    ready = range(start, start + step * tokens, step)
+    if held <= first:
+        return tuple(ready)
+    earliest = round((delays + held) * 1e6)
+    return tuple(max(earliest, time) for time in ready)
 
 
 @lru_cache(maxsize=4096)

@@ -59,7 +59,7 @@ class Operator:
     """All that it ever registered, the newest last."""
     active: list[str] = field(default_factory=list)
     honest_seconds: float = 0.0
-    """GPU seconds of its answers, had they been honest."""
+    """GPU seconds of all that it was asked, had it answered honestly."""
     used_seconds: float = 0.0
     gpu_seconds: float = 0.0
     """Rented."""
@@ -87,7 +87,7 @@ class Operator:
         self.active.remove(hotkey)
 
     def note(self, answer: MeasuredAnswer, share: float) -> None:
-        """Bill one answer."""
+        """Bill one answer, or what it would have been: `share` is 0 where none was given."""
         gpu = self.engine.gpu
         seconds = (
             answer.prompt_tokens / gpu.prefill_tokens_per_second
@@ -99,7 +99,8 @@ class Operator:
     def cost_usd(self) -> float:
         """Rented GPUs, less what its answers did not need: the cheat's most favourable bill.
 
-        A GPU is rented for the load of one hotkey; answers that took half as long need half of it.
+        A GPU is rented for the load of one hotkey; answers that took half as long need half of it,
+        and so does who refuses half.
         """
         one_hotkey = self.honest_seconds / self.strategy.hotkeys
         share = min(1.0, self.used_seconds / one_hotkey) if one_hotkey else 1.0

@@ -12,15 +12,26 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from subnet.config import ConfigError
-from subnet.sim.adversaries import ADVERSARIES, SharedEngine, SlowButAdequate
+from subnet.sim.adversaries import (
+    ADVERSARIES,
+    CONTROLS,
+    LeakedFriend,
+    PartTimer,
+    SharedEngine,
+    SlowButAdequate,
+)
 from subnet.sim.profiles import HONEST
 from subnet.sim.result import upper95
+from subnet.sim.strategy import Strategy
 from subnet.sim.trials import (
+    COMPANY_TRIAL,
     DAY_TRIAL,
     GOOD_PEER_TRIAL,
     HONEST_TRIAL,
+    LEAK_TRIAL,
     MONTH_TRIAL,
     SLOW_PEER_TRIAL,
+    USERS_TRIAL,
     Outcome,
 )
 from subnet.sim.validators import HONEST_VALIDATOR
@@ -29,6 +40,8 @@ CV_MAX: Final = 0.05
 INCOME_MAX: Final = 1.0
 STARVED_BELOW: Final = 0.9
 PEER_CHANGE_MAX: Final = 0.01
+EARNING: Final = (DAY_TRIAL, MONTH_TRIAL, USERS_TRIAL, LEAK_TRIAL)
+"""Trials whose strategies are judged by what they earn for what they cost."""
 
 
 class Statement(BaseModel):
@@ -59,6 +72,7 @@ class _Series:
     """Figures over the seeds by (trial, what)."""
 
     incomes: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    speeds: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     dividends: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     cvs: list[float] = field(default_factory=list)
     peers: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -78,6 +92,9 @@ def judged(outcomes: Sequence[Outcome]) -> list[Statement]:
                 series.incomes[outcome.trial, one.name].append(
                     _earned(one.income_per_cost_over_honest, outcome)
                 )
+                series.speeds[outcome.trial, one.name].append(
+                    _earned(one.income_per_speed_over_honest, outcome)
+                )
         for found in result.validators:
             ratio = found.dividends_per_stake_over_honest
             if ratio is not None and found.name != HONEST_VALIDATOR:
@@ -88,6 +105,7 @@ def judged(outcomes: Sequence[Outcome]) -> list[Statement]:
         series.quarantined += result.quarantined_honest
     return [
         *_of_miners(series.incomes),
+        *_of_company(series.speeds),
         *_of_validators(series.dividends),
         *_of_the_honest(series),
     ]
@@ -104,10 +122,12 @@ def _earned(figure: float | None, outcome: Outcome) -> float:
 
 
 def _of_miners(incomes: Mapping[tuple[str, str], Sequence[float]]) -> list[Statement]:
-    hidden = {made.name for made in ADVERSARIES if not made.is_visible}
+    known: tuple[type[Strategy], ...] = (*ADVERSARIES, LeakedFriend)
+    hidden = {made.name for made in known if not made.is_visible}
+    controls = {made.name for made in CONTROLS}
     statements = []
     for (trial, name), values in incomes.items():
-        if trial not in (DAY_TRIAL, MONTH_TRIAL) or name == SlowButAdequate.name:
+        if trial not in EARNING or name in controls:
             continue
         if name in hidden:
             statements.append(
@@ -120,6 +140,22 @@ def _of_miners(incomes: Mapping[tuple[str, str], Sequence[float]]) -> list[State
             text = f"{name}: income per cost over honest"
             statements.append(_statement(text, values, "below", trial, INCOME_MAX))
     return statements
+
+
+def _of_company(speeds: Mapping[tuple[str, str], Sequence[float]]) -> list[Statement]:
+    """What hotkeys add to the honest one beside them, their registrations taken off: without them
+    the operator would be one of the honest, whose engine is the same."""
+    return [
+        _statement(
+            f"{name}: income over the same operator's without them",
+            values,
+            "at most",
+            trial,
+            INCOME_MAX,
+        )
+        for (trial, name), values in speeds.items()
+        if trial == COMPANY_TRIAL
+    ]
 
 
 def _of_validators(dividends: Mapping[tuple[str, str], Sequence[float]]) -> list[Statement]:
@@ -137,13 +173,12 @@ def _of_validators(dividends: Mapping[tuple[str, str], Sequence[float]]) -> list
 
 
 def _of_the_honest(series: _Series) -> list[Statement]:
-    slow = [-value for value in series.incomes.get((DAY_TRIAL, SlowButAdequate.name), ())]
-    starved = _statement(
-        "slow but adequate hardware: income per cost over honest, lower bound",
-        slow,
-        "at least",
-        DAY_TRIAL,
-        STARVED_BELOW,
+    slow = DAY_TRIAL, SlowButAdequate.name
+    part = DAY_TRIAL, PartTimer.name
+    fed = (
+        ("slow but adequate hardware: income per cost over honest", series.incomes[slow]),
+        ("slow but adequate hardware: income per token a second over honest", series.speeds[slow]),
+        ("part-timer: income per cost over honest", series.incomes[part]),
     )
     changes = [
         beside_slow / beside_good - 1
@@ -159,7 +194,7 @@ def _of_the_honest(series: _Series) -> list[Statement]:
             HONEST_TRIAL,
             CV_MAX,
         ),
-        starved.model_copy(update={"figure": -starved.figure}),
+        *(_not_starved(name, values) for name, values in fed),
         _peer_change(changes),
         Statement(
             name="honest miners ever quarantined, in all trials",
@@ -170,6 +205,13 @@ def _of_the_honest(series: _Series) -> list[Statement]:
             seeds=len(series.cvs),
         ),
     ]
+
+
+def _not_starved(name: str, values: Sequence[float]) -> Statement:
+    """By the lower 95 % bound."""
+    text = f"{name}, lower bound"
+    found = _statement(text, [-one for one in values], "at least", DAY_TRIAL, STARVED_BELOW)
+    return found.model_copy(update={"figure": -found.figure})
 
 
 def _peer_change(changes: Sequence[float]) -> Statement:

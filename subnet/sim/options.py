@@ -65,7 +65,7 @@ class SimOptions(_Frozen):
     """Requests an hour to each miner, of all validators together."""
     prompts_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Users' own, at each validator."""
-    bursts_per_day: Annotated[int, Field(ge=1)] = 12
+    bursts_per_day: Annotated[int, Field(ge=1)] = 6
     """Joint probes of each validator; never more than the rules say."""
     network: NetworkParams = NetworkParams()
     chain: ChainParams = ChainParams()
@@ -97,8 +97,8 @@ def paced(settings: Settings, options: SimOptions) -> Settings:
     """The owner's settings with the loops' pauses in proportion to the load.
 
     A validator that asks every two seconds looks at the chain every twelve; one that asks every
-    quarter of an hour need not. Bursts are fewer and half as long, and one of their users stands
-    for `STREAMS_SCALE` (as one stream of an engine does), or they would be nearly all of a run.
+    quarter of an hour need not. Bursts are fewer, and one of their users stands for
+    `STREAMS_SCALE` (as one stream of an engine does), or they would be nearly all of a run.
     """
     interval = min(3600.0, 3600.0 * options.validators / options.load)
     changes = {
@@ -112,8 +112,6 @@ def paced(settings: Settings, options: SimOptions) -> Settings:
     capacity = settings.capacity
     bursts = {
         "bursts_per_day": min(options.bursts_per_day, capacity.bursts_per_day),
-        "duration_seconds_min": capacity.duration_seconds_min / 2,
-        "duration_seconds_max": capacity.duration_seconds_max / 2,
         "concurrency_max": max(1, round(capacity.concurrency_max / STREAMS_SCALE)),
     }
     capacity = capacity.model_copy(update=bursts)

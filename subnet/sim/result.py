@@ -42,6 +42,9 @@ class StrategyResult(_Frozen):
     where honest operators earned nothing: there is nothing to compare with."""
     upper95: float | None
     """Upper 95 % bound of that mean; over its epochs for a single operator."""
+    income_per_speed_over_honest: float | None
+    """The same for a token a second that the engine gives at most, whatever it costs; of hotkeys
+    that share an honest operator's engine, what they earn over that operator without them."""
 
 
 class ValidatorResult(_Frozen):
@@ -64,7 +67,8 @@ class SimResult(_Frozen):
     """Coefficient of variation of the incomes of identical honest operators; None if they earned
     nothing."""
     quarantined_honest: int
-    """Honest hotkeys whose pay was ever held or whose gate ever closed, at any honest validator."""
+    """Hotkeys of honest operators and controls whose pay was ever held or whose gate ever closed,
+    at any honest validator."""
     validators: tuple[ValidatorResult, ...]
     requests: int
     unmeasured_families: tuple[str, ...]
@@ -77,11 +81,17 @@ def result_of(done: Simulation) -> SimResult:
     """The figures of a finished run."""
     incomes = _incomes(done)
     honest = list(done.fleet.named(HONEST))
-    rate = sum(_income(one, incomes, done) for one in honest) / sum(o.cost_usd() for o in honest)
+    earned = sum(_income(one, incomes, done) for one in honest)
+    rates = earned / sum(o.cost_usd() for o in honest), earned / sum(_speed(o) for o in honest)
     names = sorted({one.name for one in done.fleet.operators}, key=lambda n: (n != HONEST, n))
-    strategies = tuple(_strategy(name, done, incomes, rate) for name in names)
+    strategies = tuple(_strategy(name, done, incomes, *rates) for name in names)
     honest_incomes = [_income(one, incomes, done) for one in honest]
-    control = {hotkey for one in honest for hotkey in one.hotkeys}
+    control = {
+        hotkey
+        for one in done.fleet.operators
+        if one.name == HONEST or one.strategy.is_control
+        for hotkey in one.hotkeys
+    }
     accused = {
         hotkey
         for one in done.validators
@@ -141,7 +151,14 @@ def _income(operator: Operator, incomes: dict[str, int], done: Simulation) -> in
     return sum(incomes.get(hotkey, 0) - done.chain.spent_rao[hotkey] for hotkey in operator.hotkeys)
 
 
-def _strategy(name: str, done: Simulation, incomes: dict[str, int], rate: float) -> StrategyResult:
+def _speed(operator: Operator) -> float:
+    """Tokens a second that its engine gives at most."""
+    return operator.engine.gpu.tokens_per_second_max * operator.engine.share
+
+
+def _strategy(
+    name: str, done: Simulation, incomes: dict[str, int], per_dollar: float, per_speed: float
+) -> StrategyResult:
     operators = list(done.fleet.named(name))
     income = sum(_income(one, incomes, done) for one in operators)
     cost = sum(one.cost_usd() for one in operators)
@@ -151,15 +168,22 @@ def _strategy(name: str, done: Simulation, incomes: dict[str, int], rate: float)
         "income_rao": income,
         "cost": round(cost, 6),
     }
-    if rate <= 0 or not all(one.cost_usd() for one in operators):
-        return StrategyResult(**known, income_per_cost_over_honest=None, upper95=None)
-    ratios = [_income(one, incomes, done) / one.cost_usd() / rate for one in operators]
+    if per_dollar <= 0 or not all(one.cost_usd() for one in operators):
+        return StrategyResult(
+            **known,
+            income_per_cost_over_honest=None,
+            upper95=None,
+            income_per_speed_over_honest=None,
+        )
+    ratios = [_income(one, incomes, done) / one.cost_usd() / per_dollar for one in operators]
+    speeds = [_income(one, incomes, done) / _speed(one) / per_speed for one in operators]
     bound = upper95(ratios if len(ratios) > 1 else _over_epochs(operators[0], done))
     assert bound is not None, "a run has epochs enough for a bound"
     return StrategyResult(
         **known,
         income_per_cost_over_honest=round(sum(ratios) / len(ratios), 6),
         upper95=round(bound, 6),
+        income_per_speed_over_honest=round(sum(speeds) / len(speeds), 6),
     )
 
 

@@ -6,7 +6,7 @@ module:Class` adds one.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -27,19 +27,23 @@ class Seen:
     """One request as a miner sees it, and what it knows besides."""
 
     hotkey: str
+    number: int
+    """Which of the operator's hotkeys that is, in order of registration."""
     validator: str
     now_seconds: float
     """Since the run began."""
     family: str
     """What the prompt asks; `open` is what users ask too."""
+    is_users: bool
+    """A user wrote the prompt: its content tells, nearly always (`docs/gaming.md`)."""
     is_structured: bool
     temperature_milli: int
     top_p_milli: int
     tokens_max: int
     running: int
     """Requests in progress on the same engine."""
-    is_leaked: bool
-    """A validator that is a friend has said that this is a benchmark."""
+    told_benchmark: bool | None
+    """What a validator that is a friend says of it; None from all others."""
     chance: np.random.Generator
     """The operator's own dice."""
 
@@ -56,15 +60,18 @@ class Move:
     """No answer at all."""
     wait_seconds: float = 0.0
     """Before the first token."""
-    is_buffered: bool = False
-    """All tokens at once, when the last is there."""
+    held_seconds: float = 0.0
+    """No token leaves earlier than so long after the request came; infinite: all at the end."""
     pace: float = 1.0
     """Times slower than the engine is."""
+    is_aside: bool = False
+    """From a spare machine that costs nothing and leaves the engine alone."""
     is_elsewhere: bool = False
     """Signs a fingerprint that nobody calibrated."""
 
 
 HONESTLY = Move()
+WEAK: Final = "smaller model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,8 @@ class Strategy:
     """Size of its engine over that of an honest one: GPUs that share their load."""
     is_visible = True
     """Whether the verifier can see it at all: below the noise floor nothing can."""
+    is_control = False
+    """Honest in a way of its own: it must never be accused."""
     kit: Kit
     """Set before the run."""
     declared_factor = 1.0
@@ -105,6 +114,10 @@ class Strategy:
 
     def epoch(self, operator: "Operator") -> None:
         """Told after every epoch; may register a new hotkey."""
+
+    def is_on(self, now_seconds: float) -> bool:
+        """Whether anybody is at home: else not even a handshake is answered."""
+        return True
 
     def gpus(self, now_seconds: float) -> float:
         """GPUs rented at this time; what its answers do not need is taken off besides."""

@@ -6,16 +6,18 @@ from typing import Final
 from subnet.config import Settings
 from subnet.sim.adversaries import (
     ADVERSARIES,
+    CONTROLS,
+    BenchmarksOnly,
+    Colluders,
     Diluted,
     Fp8,
     Int8,
     LeakedFriend,
-    SlowButAdequate,
+    RoundsForUsers,
     SlowPeer,
     Speculative,
-    WatchesDrafts,
-    WatchesItself,
-    WatchesRounding,
+    WhitewashDrafts,
+    WhitewashRounding,
 )
 from subnet.sim.options import ChainParams, SimOptions
 from subnet.sim.profiles import HONEST
@@ -23,16 +25,19 @@ from subnet.sim.result import SimResult, result_of
 from subnet.sim.simulation import Laboratory, Simulation
 from subnet.sim.strategy import HONESTLY, Move, Seen, Strategy
 from subnet.sim.validators import HONEST_VALIDATOR, Leaker, Liar, ValidatorStrategy, WeightCopier
+from subnet.sim.watchers import WatchesDrafts, WatchesItself, WatchesRounding
 
 Maker = type[Strategy]
 DAY_TRIAL, MONTH_TRIAL, HONEST_TRIAL = "day", "month", "honest alone"
+USERS_TRIAL, COMPANY_TRIAL = "users", "company"
+LEAK_TRIAL = "copier and leaker, commit-reveal on"
 SLOW_PEER_TRIAL, GOOD_PEER_TRIAL = "slow peer", "good peer"
 
 
 class GoodPeer(SlowPeer):
-    """The slow peer's twin whose hotkeys are all good: what others score beside it."""
+    """The slow peer's twin whose hotkeys are both good: what others score beside it."""
 
-    name = SlowPeer.name
+    name, engine_share = SlowPeer.name, 2.0
 
     def move(self, seen: Seen) -> Move:
         """Always well."""
@@ -52,7 +57,9 @@ class Trial:
     dishonest: tuple[type[ValidatorStrategy], ...] = ()
     commit_reveal: bool = True
     tempo_blocks: int = 360
-    bursts_per_day: int = 8
+    bursts_per_day: int = 6
+    prompts: float = 0.0
+    """Users' own, an hour at each validator."""
 
     @property
     def requests(self) -> int:
@@ -67,6 +74,7 @@ class Trial:
             validators=self.validators,
             load=self.load,
             bursts_per_day=self.bursts_per_day,
+            prompts_per_hour=self.prompts,
             seed=seed,
             chain=ChainParams(commit_reveal=self.commit_reveal, tempo_blocks=self.tempo_blocks),
         )
@@ -77,29 +85,37 @@ SLOW: Final[tuple[Maker, ...]] = (
     Int8,
     Diluted,
     Speculative,
+    WhitewashRounding,
+    WhitewashDrafts,
     WatchesItself,
     WatchesRounding,
     WatchesDrafts,
 )
 """Whose evidence gathers over hundreds or thousands of answers: they get a month."""
+USERS: Final[tuple[Maker, ...]] = (BenchmarksOnly, RoundsForUsers)
+"""What only users' prompts show."""
+COMPANY: Final[tuple[Maker, ...]] = (Colluders, SlowPeer)
+"""Hotkeys beside an honest one: what they add to it is little, so several operators are tried."""
 DAY: Final[tuple[Maker, ...]] = tuple(
-    one for one in ADVERSARIES if one not in SLOW and one is not SlowPeer
+    one for one in ADVERSARIES if one not in (*SLOW, *USERS, *COMPANY)
 )
 
 
 def whole() -> tuple[Trial, ...]:
     """All that `make law` runs."""
     return (
-        Trial(DAY_TRIAL, 24.0, 44, 3, 24.0, (*DAY, SlowButAdequate)),
+        Trial(DAY_TRIAL, 24.0, 44, 3, 24.0, (*DAY, *CONTROLS)),
+        Trial(COMPANY_TRIAL, 24.0, 44, 3, 24.0, COMPANY * 4),
+        Trial(USERS_TRIAL, 48.0, 10, 1, 24.0, USERS, prompts=160.0),
         Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=12),
-        Trial(MONTH_TRIAL, 720.0, 32, 1, 4.0, SLOW, bursts_per_day=2),
+        Trial(MONTH_TRIAL, 720.0, 32, 1, 3.0, SLOW, bursts_per_day=2),
         _few(SLOW_PEER_TRIAL, (SlowPeer,)),
         _few(GOOD_PEER_TRIAL, (GoodPeer,)),
         *(
-            _few(f"{name}, commit-reveal {word}", friends, kinds, commit_reveal=word == "on")
-            for name, friends, kinds in (
-                ("copier and leaker", (LeakedFriend,), (WeightCopier, Leaker)),
-                ("liar", (DAY[0],), (Liar,)),
+            _few(f"{name}, commit-reveal {word}", friends, kinds, word == "on", prompts)
+            for name, friends, kinds, prompts in (
+                ("copier and leaker", (LeakedFriend,), (WeightCopier, Leaker), 25.0),
+                ("liar", (DAY[0],), (Liar,), 0.0),
             )
             for word in ("on", "off")
         ),
@@ -110,21 +126,23 @@ def _few(
     name: str,
     entrants: tuple[Maker, ...],
     dishonest: tuple[type[ValidatorStrategy], ...] = (),
-    *,
     commit_reveal: bool = True,
+    prompts: float = 0.0,
 ) -> Trial:
-    return Trial(name, 12.0, 10, 4, 20.0, entrants, dishonest, commit_reveal)
+    return Trial(name, 12.0, 10, 4, 20.0, entrants, dishonest, commit_reveal, prompts=prompts)
 
 
 def quick() -> tuple[Trial, ...]:
     """The same statements on short, busy runs: for tests, not for figures."""
     return (
-        _short(DAY_TRIAL, (DAY[0], SlowButAdequate)),
+        _short(DAY_TRIAL, (DAY[0], *CONTROLS)),
+        _short(COMPANY_TRIAL, (SlowPeer,)),
+        _short(USERS_TRIAL, USERS),
         _short(MONTH_TRIAL, (Int8,)),
         _short(HONEST_TRIAL, ()),
         _short(SLOW_PEER_TRIAL, (SlowPeer,)),
         _short(GOOD_PEER_TRIAL, (GoodPeer,)),
-        _short("copier and leaker, commit-reveal on", (LeakedFriend,), (WeightCopier, Leaker)),
+        _short(LEAK_TRIAL, (LeakedFriend,), (WeightCopier, Leaker)),
     )
 
 

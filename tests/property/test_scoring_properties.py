@@ -14,7 +14,8 @@ from subnet.core.scoring import (
     LatencyBars,
     Score,
     ScoringParams,
-    gap_us_max,
+    answer_times,
+    has_passed_probation,
     integrity_factor,
     latency_factor,
     release_quality_ppm,
@@ -35,7 +36,8 @@ from subnet.core.verification.bounds import Reading
 from subnet.core.verification.calibration import BUCKETS
 from subnet.core.verification.evidence import Channel, EvidenceParams
 
-SCORING, STANDING, EVIDENCE = ScoringParams(), StandingParams(), EvidenceParams()
+SCORING = ScoringParams(full_pay_answers=20)
+STANDING, EVIDENCE = StandingParams(), EvidenceParams()
 UNMEASURED = CapacityParams(is_measured=False)
 P0 = (1.0,) + (0.0005,) * (BUCKETS - 1)
 HONEST = (40,) + (0,) * (BUCKETS - 1)
@@ -85,8 +87,8 @@ def lived(history, standing=None):
 
 def latency_of(token_times_us, total_us, bars=None):
     bars = bars or SCORING
-    first, gap = token_times_us[0], gap_us_max(token_times_us, bars)
-    return latency_factor(first, gap, total_us, len(token_times_us), bars)
+    times = answer_times(token_times_us, total_us, bars)
+    return latency_factor(times, len(token_times_us), bars)
 
 
 @given(st.lists(factors, max_size=50), st.integers(0, PPM))
@@ -239,7 +241,7 @@ def test_an_alarm_pays_nothing_whatever_came_before(history, quality):
 @given(events, st.integers(0, PPM))
 def test_a_violation_pays_nothing_even_with_the_margin_check_off(history, quality):
     standing = after_violation(lived(history), "STOP_SKIPPED", "token 3", 1, STANDING)
-    for params in (SCORING, ScoringParams(integrity_check=False)):
+    for params in (SCORING, ScoringParams(integrity_check=False, full_pay_answers=20)):
         assert scored(standing, quality, params) == 0
 
 
@@ -249,7 +251,7 @@ def test_with_the_margin_check_off_a_cheat_earns_what_the_honest_earn():
         honest = audited(after_answer(honest, 1.0, STANDING))
         cheat = audited(after_answer(cheat, 1.0, STANDING), FOREIGN)
     assert scored(cheat) == 0 < scored(honest)
-    off = ScoringParams(integrity_check=False)
+    off = ScoringParams(integrity_check=False, full_pay_answers=20)
     assert scored(cheat, params=off) == scored(honest, params=off) > 0
 
 
@@ -305,11 +307,44 @@ def test_holding_tokens_back_never_pays_more(token_times):
     assert latency_of(buffered, total) <= streamed
 
 
+@given(
+    st.integers(2, 96),
+    st.integers(50_000, 2_000_000),
+    st.integers(10_000, 200_000),
+    st.floats(0, 1),
+)
+def test_whoever_holds_tokens_back_is_paid_less_than_its_own_engine_streaming(
+    tokens, first, gap, share
+):
+    """Up to the end of the answer, or of the first token's bar, where no bar is in the way."""
+    streamed = [first + number * gap for number in range(tokens)]
+    mean, free = sum(streamed) / tokens, SCORING.lateness_free_seconds * 1e6
+    until = first + (max(streamed[-1], 5_000_000) - first) * share
+    held = [max(time, round(until)) for time in streamed]
+    is_later = sum(held) / tokens > max(mean, free) + 1
+    honest, cheat = latency_of(streamed, streamed[-1]), latency_of(held, held[-1])
+    assert cheat < honest if is_later else cheat <= honest
+
+
+def test_all_tokens_of_a_long_answer_at_the_first_bar_cost_what_shows():
+    """96 tokens of an engine that needs 1 s for them, let out at once after 4.9 s."""
+    streamed = [50_000 + number * 10_000 for number in range(96)]
+    assert latency_of([4_900_000] * 96, 4_900_000) < 0.9 * latency_of(streamed, streamed[-1])
+
+
+@given(st.integers(1, 96), st.integers(1, 400_000))
+def test_an_engine_that_has_all_tokens_within_50_ms_loses_nothing_by_their_coming_at_once(
+    tokens, way
+):
+    quick = [way + number * 50_000 // tokens for number in range(tokens)]
+    assert latency_of(quick, quick[-1]) == latency_of([quick[-1]] * tokens, quick[-1]) == 1.0
+
+
 @given(st.integers(2, 64), st.integers(6, 30))
 def test_a_buffered_stream_loses_from_the_first_tokens_bar_on(tokens, seconds):
     """An answer that streams well inside all bars, and all of which comes at its end instead."""
     total = seconds * 1_000_000
-    bars = LatencyBars(token_seconds_max=30.0, token_gap_seconds_max=30.0)
+    bars = LatencyBars(token_seconds_max=30.0, token_gap_seconds_max=30.0, lateness_share=0.0)
     streamed = [(number + 1) * total // tokens for number in range(tokens)]
     streamed[0] = min(streamed[0], 1_000_000)
     assert latency_of(streamed, total, bars) == 1.0
@@ -332,8 +367,8 @@ def test_a_long_silence_inside_a_stream_costs():
 
 
 def test_a_release_may_have_bars_of_its_own():
-    own = LatencyBars(first_token_seconds_max=0.5)
-    params = ScoringParams(release_bars={DIGEST: own})
+    own = LatencyBars(first_token_seconds_max=0.5, lateness_free_seconds=0.1, lateness_share=0.0)
+    params = ScoringParams(release_bars={DIGEST: own}, lateness_share=0.0)
     times = [1_000_000, 1_100_000]
     assert latency_of(times, times[-1], params.bars_of("f" * 64)) == 1.0
     assert latency_of(times, times[-1], params.bars_of(DIGEST)) == 0.5
@@ -381,17 +416,17 @@ def test_a_score_is_the_exact_product_rounded_down_once(factors, capacity):
 def test_a_release_of_less_worth_pays_less(one, other):
     low, high = sorted((one, other))
     standing = lived([("audit", 1.0)] * 30)
-    pays = [
-        scored(standing, params=ScoringParams(release_values_ppm={DIGEST: value}))
-        for value in (low, high)
-    ]
-    assert pays[0] <= pays[1] <= scored(standing)
-    assert scored(standing, params=ScoringParams(release_values_ppm={"f" * 64: 0})) == PPM
+
+    def of_worth(values):
+        return scored(standing, params=SCORING.model_copy(update={"release_values_ppm": values}))
+
+    assert of_worth({DIGEST: low}) <= of_worth({DIGEST: high}) <= scored(standing)
+    assert of_worth({"f" * 64: 0}) == PPM
 
 
-@given(st.integers(1, 200))
-def test_faster_than_the_bar_earns_nothing_more(tokens):
-    token_times = [number * 10_000 for number in range(1, tokens + 1)]
+@given(st.integers(1, 200), st.integers(1, 4_000))
+def test_faster_than_what_counts_as_at_once_earns_nothing_more(tokens, gap):
+    token_times = [number * gap for number in range(1, tokens + 1)]
     assert latency_of(token_times, token_times[-1]) == 1.0
 
 
@@ -399,3 +434,13 @@ def test_faster_than_the_bar_earns_nothing_more(tokens):
 def test_more_evidence_never_pays_more(one, other):
     low, high = sorted((one, other))
     assert integrity_factor(high, EVIDENCE) <= integrity_factor(low, EVIDENCE)
+
+
+def test_pay_grows_for_ten_times_as_long_as_users_prompts_are_waited_for():
+    """So that fp8 weights, which show after 72 answers and nearly always after 117, live off a
+    fifth of the pay at most until then."""
+    rules = ScoringParams()
+    standing = lived([("audit", 1.0)] * rules.probation_answers)
+    assert has_passed_probation(standing, rules)
+    assert scored(standing, PPM, rules) == PPM // 10
+    assert scored(lived([("audit", 1.0)] * rules.full_pay_answers), PPM, rules) == PPM

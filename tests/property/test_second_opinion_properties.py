@@ -36,7 +36,8 @@ from subnet.core.verification.evidence import Channel, EvidenceParams
 from tests.evidence_support import audited, make_pending
 from tests.validator_support import RELEASE, HashReferee, make_table
 
-SCORING, STANDING, EVIDENCE = ScoringParams(), StandingParams(), EvidenceParams()
+SCORING = ScoringParams(full_pay_answers=20)
+STANDING, EVIDENCE = StandingParams(), EvidenceParams()
 P0 = (1.0,) + (0.0005,) * (BUCKETS - 1)
 QUIET = {Channel.MARGIN: Reading((40,) + (0,) * (BUCKETS - 1), P0)}
 LOUD = {Channel.MARGIN: Reading((14,) + (0,) * (BUCKETS - 2) + (26,), P0)}

@@ -9,17 +9,38 @@ from subnet.cli import law_runs
 from subnet.cli.exits import EXIT_FAULT
 from subnet.cli.main import app
 from subnet.config import ConfigError
-from subnet.sim.adversaries import ADVERSARIES, SharedEngine, SlowButAdequate
+from subnet.sim.adversaries import (
+    ADVERSARIES,
+    CONTROLS,
+    BenchmarksOnly,
+    Colluders,
+    PartTimer,
+    RoundsForUsers,
+    SharedEngine,
+    SlowButAdequate,
+    SlowPeer,
+)
 from subnet.sim.law import judged
 from subnet.sim.result import SimResult, StrategyResult, ValidatorResult
 from subnet.sim.trials import DAY, SLOW, Outcome, whole
 from tests.simulation_support import ROOT
 
-GOOD = {"weaker model": 0.1, SharedEngine.name: 0.9, SlowButAdequate.name: 1.2}
+GOOD = {
+    "weaker model": 0.1,
+    SharedEngine.name: 0.9,
+    SlowButAdequate.name: 1.2,
+    PartTimer.name: 1.2,
+}
+COMPANY = {Colluders.name: 0.98, SlowPeer.name: 0.99}
+USERS = {BenchmarksOnly.name: 0.4, RoundsForUsers.name: 1.3}
 ON = "liar, commit-reveal on"
+OTHERS = ("slow_peer", "company", "users")
+"""What `law_of` changes in other trials than the day's."""
 
 
-def outcome(trial="day", ratios=GOOD, cv=0.02, quarantined=0, dividends=0.9, peer=500_000.0):
+def outcome(
+    trial="day", ratios=GOOD, cv=0.02, quarantined=0, dividends=0.9, peer=500_000.0, speed=1.0
+):
     strategies = tuple(
         StrategyResult(
             name=name,
@@ -28,6 +49,7 @@ def outcome(trial="day", ratios=GOOD, cv=0.02, quarantined=0, dividends=0.9, pee
             cost=1.0,
             income_per_cost_over_honest=ratio,
             upper95=None,
+            income_per_speed_over_honest=ratio * speed,
         )
         for name, ratio in ratios.items()
     )
@@ -55,7 +77,9 @@ def law_of(**changes):
     found = []
     for _ in range(3):
         found += [
-            outcome(**{key: value for key, value in changes.items() if key != "slow_peer"}),
+            outcome(**{key: value for key, value in changes.items() if key not in OTHERS}),
+            outcome("company", {**COMPANY, **changes.get("company", {})}),
+            outcome("users", {**USERS, **changes.get("users", {})}),
             outcome(ON, {}, dividends=changes.get("dividends", 0.9)),
             outcome("slow peer", {}, peer=changes.get("slow_peer", 500_000.0)),
             outcome("good peer", {}),
@@ -73,7 +97,12 @@ def test_a_good_subnet_keeps_the_whole_law():
     [
         ({"ratios": {**GOOD, "weaker model": 1.0}}, "weaker model"),
         ({"ratios": {**GOOD, SharedEngine.name: 1.01}}, "net of registration"),
-        ({"ratios": {**GOOD, SlowButAdequate.name: 0.8}}, "slow but adequate"),
+        ({"ratios": {**GOOD, SlowButAdequate.name: 0.8}, "speed": 2.0}, "per cost"),
+        ({"speed": 0.7}, "per token a second"),
+        ({"ratios": {**GOOD, PartTimer.name: 0.8}}, "part-timer"),
+        ({"company": {Colluders.name: 1.01}}, "colluding miners: income over the same operator"),
+        ({"company": {SlowPeer.name: 1.01}}, "slow peer: income over the same operator"),
+        ({"users": {BenchmarksOnly.name: 1.01}}, "serves benchmarks only"),
         ({"cv": 0.06}, "coefficient of variation"),
         ({"quarantined": 1}, "quarantined"),
         ({"dividends": 1.1}, "lower bound"),
@@ -95,8 +124,26 @@ def test_where_honest_miners_earn_nothing_no_law_is_judged(changes):
 
 def test_every_shipped_strategy_stands_before_the_law():
     tried = {made for trial in whole() for made in trial.entrants}
-    assert set(ADVERSARIES) <= tried
+    assert {*ADVERSARIES, *CONTROLS} <= tried
     assert not set(DAY) & set(SLOW)
+
+
+def test_whoever_can_be_seen_has_a_bound_in_the_trial_that_shows_it():
+    for made in ADVERSARIES:
+        trials = [trial.name for trial in whole() if made in trial.entrants]
+        outcomes = [outcome(trial, {made.name: 1.01}) for trial in trials if "peer" not in trial]
+        controls = {made.name: 1.0 for made in CONTROLS}
+        outcomes += [outcome("day", controls)]
+        outcomes += [outcome(name, {}) for name in ("honest alone", "slow peer", "good peer")]
+        found = [one for one in judged(outcomes) if made.name in one.name]
+        assert found
+        assert all(one.is_held is not made.is_visible for one in found)
+
+
+def test_users_prompts_are_asked_where_the_law_says_so():
+    prompts = {trial.name: trial.prompts for trial in whole()}
+    assert prompts["users"] > 0 and prompts["copier and leaker, commit-reveal on"] > 0
+    assert [trial.options(0).prompts_per_hour for trial in whole()] == list(prompts.values())
 
 
 def test_without_the_verifier_the_law_fails_and_says_where(tmp_path, monkeypatch):

@@ -12,14 +12,15 @@ from subnet.sim.adversaries import (
     Copy,
     SharedEngine,
     SlowPeer,
-    WatchesItself,
     WeakerModel,
     Whitewash,
 )
 from subnet.sim.profiles import HONEST
 from subnet.sim.result import result_of, upper95
 from subnet.sim.strategy import Move, Strategy
+from subnet.sim.trials import GoodPeer
 from subnet.sim.validators import Liar, WeightCopier
+from subnet.sim.watchers import WatchesItself
 from tests.simulation_support import ROOT, laboratory, ratios, run_of, settings, simulated
 
 PROGRAM = (
@@ -112,10 +113,8 @@ def test_one_engine_behind_several_hotkeys_is_paid_once():
 
 
 def test_a_slow_peer_does_not_change_the_scores_of_others():
-    slow, alone = SlowPeer(), SlowPeer()
-    alone.move = Strategy().move
     scores = []
-    for peer in (slow, alone):
+    for peer in (SlowPeer(), GoodPeer()):
         run = simulated(peer, hours=2.0)
         others = [one.hotkeys[0] for one in run.fleet.named(HONEST)]
         (found, *_) = [one.store.epochs()[-1].scores_ppm for one in run.validators]

@@ -19,7 +19,8 @@ from subnet.core.verification.bounds import Reading
 from subnet.core.verification.calibration import BUCKETS
 from subnet.core.verification.evidence import Channel, EvidenceParams
 
-EVIDENCE, STANDING, SCORING = EvidenceParams(), StandingParams(), ScoringParams()
+EVIDENCE, STANDING = EvidenceParams(), StandingParams()
+SCORING = ScoringParams(full_pay_answers=20)
 UNMEASURED = CapacityParams(is_measured=False)
 P0 = (1.0,) + (0.0005,) * (BUCKETS - 1)
 HONEST = (40,) + (0,) * (BUCKETS - 1)
@@ -95,7 +96,9 @@ def test_faults_and_slowness_are_named():
 
 
 def test_with_the_check_off_the_sentence_says_so():
-    sentence = told(audited(fresh(), FOREIGN, 30), ScoringParams(integrity_check=False))
+    sentence = told(
+        audited(fresh(), FOREIGN, 30), ScoringParams(integrity_check=False, full_pay_answers=20)
+    )
     assert "the margin check is off" in sentence
 
 
@@ -137,5 +140,5 @@ def test_faults_that_are_not_its_own_are_named_as_such():
 
 
 def test_a_cheaper_release_is_named():
-    params = ScoringParams(release_values_ppm={"0" * 64: 250_000})
+    params = ScoringParams(full_pay_answers=20, release_values_ppm={"0" * 64: 250_000})
     assert "worth 25 % of the dearest" in told(audited(fresh(), HONEST, 30), params)

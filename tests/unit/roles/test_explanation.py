@@ -148,7 +148,7 @@ def audited_again(standing, rules):
 def test_two_epochs_of_an_honest_miner_differ_in_nothing_that_audits_move(subnet):
     """Whoever asks after each epoch must not be able to count its audits."""
     closed = subnet.store.last_closed()
-    probation = closed.rules.scoring.probation_answers
+    probation = closed.rules.scoring.full_pay_answers
     past = tuple(
         one.model_copy(update={"verified": probation + 5}) if one.hotkey == HONEST else one
         for one in closed.standings
@@ -166,7 +166,8 @@ def test_two_epochs_of_an_honest_miner_differ_in_nothing_that_audits_move(subnet
         explained(view, HONEST, None, VALIDATOR, undelayed=True).model_dump()
         for view in (first, second)
     ]
-    names = {"quality_ppm", "coverage_ppm", "integrity_ppm", "probation_ppm"}
+    names = {"quality_ppm", "coverage_ppm", "integrity_ppm", "probation_ppm", "latency_ppm"}
+    """Latency by what it costs: its own value moves with answers only."""
     moves = {a["name"] for a, b in zip(*(one["factors"] for one in live), strict=True) if a != b}
     assert moves == names
     assert live[0]["reputation"] != live[1]["reputation"]

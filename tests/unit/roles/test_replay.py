@@ -313,7 +313,7 @@ def test_an_ending_that_is_hidden_in_flight_or_as_lost_is_seen(files):
 
 def test_other_rules_than_the_process_began_with_are_seen(files):
     file = next(one for one in files[1:] if not any(b'"kind":"start"' in n for n in one.lines))
-    scoring = file.rules.scoring.model_copy(update={"probation_answers": 1})
+    scoring = file.rules.scoring.model_copy(update={"full_pay_answers": 1})
     other = Started(
         at_us=1,
         rules=file.rules.model_copy(update={"scoring": scoring}),
@@ -461,7 +461,7 @@ def test_another_past_or_another_signature_is_seen(files):
 
 
 def test_other_rules_and_other_secrets_than_committed_are_seen(file):
-    scoring = file.rules.scoring.model_copy(update={"probation_answers": 1})
+    scoring = file.rules.scoring.model_copy(update={"full_pay_answers": 1})
     other = file.rules.model_copy(update={"scoring": scoring})
     assert "rules" in failed(replace(file, rules=other))
     assert "rules" in failed(replace(file, rules=None))
