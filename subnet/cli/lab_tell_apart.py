@@ -49,8 +49,8 @@ def tell_apart_command(
     The real prober, users' desk and dispatcher run on virtual time; the attacker trains on labelled
     traffic and is tested on other prompts, other secrets and, for content, other families. AUC .5
     is blind, 1 is certain. Measured on a busy subnet, and on one whose users ask enough that their
-    prompts are asked again, without and with such echoes. Ends with code 1 if wire and timing of the
-    one, or anything of the other with echoes, give away more than .55.
+    prompts are asked again, without and with such echoes. Ends with code 1 if wire and timing of
+    the one, or anything of the other with echoes, give away more than .55.
 
     Example: assay lab tell-apart --quick --prompts mine.jsonl
     """

@@ -143,6 +143,29 @@ def test_a_miner_that_cheats_on_echoes_alone_is_caught_by_their_own_detector(tmp
     assert closed[cheat.hotkey].detail.startswith("echo evidence")
 
 
+def test_a_burst_asks_echoes_as_the_prober_does(tmp_path):
+    """Its load would be known for a test by its words otherwise."""
+    bursts = {
+        "is_measured": True,
+        "bursts_per_day": 86_400 // 15,
+        "duration_seconds_min": 5.0,
+        "duration_seconds_max": 6.0,
+    }
+    settings = make_settings(
+        validator={"epochs_max": 9, "probe_interval_seconds": 10_000.0},
+        scoring={"probation_answers": 10},
+        draws={"window_requests": 8},
+        capacity=bursts,
+    )
+    subnet = Subnet(tmp_path / "v.sqlite", [FakeMiner(miner_hotkey(n)) for n in range(4)], settings)
+    questions = [f"question {n}" for n in range(60)]
+    subnet.store.add_prompts(questions, has_consent=True)
+    run_virtual(subnet.run())
+    asked = asked_of(subnet)
+    subnet.store.close()
+    assert sum(len(asked[ByteTokenizer().render(text)]) > 1 for text in questions) > 10
+
+
 def signed(file, **changes):
     said = file.said.model_copy(update=changes)
     signature = FakeSigner().sign(said.signing_bytes())
