@@ -67,7 +67,7 @@ class DrawParams(BaseModel):
     At least what the longest right answer takes."""
     window_requests: Annotated[int, Field(ge=0, le=65_536)] = 512
     """So many requests in a row hold no prompt of ours twice, whomever they went to."""
-    echo_percent: Annotated[int, Field(ge=0, le=100)] = 92
+    echo_percent: Annotated[int, Field(ge=0, le=100)] = 94
     """How many of our own requests at most ask a user's prompt again, as far as there are prompts
     whose users agreed: from 90 on content tells too little, and above 94 weights in fp8, which
     benchmarks alone show, are not found within an epoch."""

@@ -35,7 +35,7 @@ AUC_MAX: Final = 0.55
 PROMPTS_A_RUN: Final = 170
 EARLIER_SHARE: Final = 0.8
 """Of a half of the prompts: those that echoes may ask again, as their answers came before."""
-ECHO_RUNS: Final = 2
+ECHO_RUNS: Final = 3
 """Runs for each run without echoes, as they are shorter."""
 TASKS_OF_A_FAMILY: Final = 200
 

@@ -110,7 +110,8 @@ def watch_traffic(
 
     Left out are the first half minute and what came after the last session began: before and after
     them there are no users, and a clock would tell what no miner of a living subnet can know.
-    `earlier` were answered, with consent, in the period before.
+    `earlier` were answered, with consent, in the period before; what comes once each of them had
+    its turn again is left out too.
     """
     pace = {"probe_interval_seconds": scene.probe_interval_seconds}
     validator = settings.validator.model_copy(update=pace)
@@ -122,28 +123,23 @@ def watch_traffic(
             rng = np.random.default_rng([seed, 1])
             run = _Run(store, release, tokenizer, settings, rng, scene)
             run_virtual(run.live(prompts, earlier))
-            traffic = {one.mark.request_id: one.mark.traffic for one in store.observations()}
-            steady = [
-                (one, traffic[one.request.request_id])
-                for one in run.miners.arrived
-                if run.steady_from <= one.at_seconds <= run.steady_until
-            ]
-            tasks = {one.request.request_id for one, kind in steady if kind is Traffic.BENCHMARK}
-            families = _families(store, settings, tasks)
-    return [Traced(one, kind, families.get(one.request.request_id, "")) for one, kind in steady]
+            return _steady(run, store, settings)
 
 
-def _families(
-    store: SqliteValidatorStore, settings: Settings, request_ids: set[str]
-) -> dict[str, str]:
-    """The families of these requests' tasks."""
+def _steady(run: "_Run", store: SqliteValidatorStore, settings: Settings) -> list[Traced]:
+    """What arrived while users came, and while there was something to ask again."""
+    traffic = {one.mark.request_id: one.mark.traffic for one in store.observations()}
     secret = period_secret(store.master_secret, store.period())
-    turns = range(store.open_records().next_counter)
-    return {
-        name: draw_task(secret, turn, settings.draws).family
-        for turn in turns
-        if (name := request_id(secret, turn)) in request_ids
-    }
+    last = store.open_records().next_counter if run.turns_until is None else run.turns_until
+    turns = {request_id(secret, turn): turn for turn in range(last)}
+    found = []
+    for one in run.miners.arrived:
+        name = one.request.request_id
+        if name in turns and run.steady_from <= one.at_seconds <= run.steady_until:
+            is_task = traffic[name] is Traffic.BENCHMARK
+            family = draw_task(secret, turns[name], settings.draws).family if is_task else ""
+            found.append(Traced(one, traffic[name], family))
+    return found
 
 
 class _Store(SqliteValidatorStore):
@@ -196,6 +192,8 @@ class _Run:
         self._rng = rng
         self._session_gap_seconds = scene.session_gap_seconds
         self.steady_from = self.steady_until = 0.0
+        self.turns_until: int | None = None
+        """Where every prompt of the pool had its turn; a living subnet begins another period."""
         self.miners = _Miners(release, rng)
         nobody = cast(Any, None)  # Nobody here reads a chain, audits, or sets weights.
         world = World(
@@ -252,8 +250,10 @@ class _Run:
             owners={},
         )
         self._store.open_next_period()
+        turn = 0
         for _ in range(self._settings.draws.window_requests):
-            self._store.reserve_counter()
+            turn = self._store.reserve_counter()
+        self.turns_until = turn + len(self._store.pool.prompts)
 
     async def _ask_until_answered(self, prompts: Sequence[Prompt]) -> None:
         """Ask, until nobody waits for an answer any more."""

@@ -227,7 +227,7 @@ async def assert_replays(state: Path, url: str, netuid: int) -> None:
     reader = open_for_reading(state)
     blocks = reader.closed_epochs()
     reader.close()
-    always = {"signatures", "due", "audits", "paid", "factors", "weights", "anchor"}
+    always = {"signatures", "due", "audits", "paid", "factors", "pool", "weights", "anchor"}
     for block, held_too in ((blocks[-1], {"chain"}), (blocks[-3], {"draws", "secrets"})):
         chain = ("--chain", "--network", url, "--netuid", netuid)
         words = ("replay", "--state", state, "--epoch", block, *chain, "--json")

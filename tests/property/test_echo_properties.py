@@ -163,6 +163,7 @@ def test_nobody_is_asked_without_a_pool_of_these_rules_this_release_and_its_take
     other_rules = echoes_of(0, rules_of(window_requests=0), pool).drawn(1000, hotkey_of(0))
     other_release = PeriodEchoes(secret_of(0), 1000, pool, rules, "e" * 64)
     assert newcomer is other_rules is other_release.drawn(1000, hotkey_of(0)) is None
+    assert echoes_of(0, rules, pool_of(rules, [], [prompt_of(0)])).drawn(1000, hotkey_of(0)) is None
     off = rules_of(window_requests=0, echo_percent=0)
     quiet = pool_of(off, [taker_of(0, 1)], [prompt_of(0)])
     assert echoes_of(0, off, quiet).drawn(1000, hotkey_of(0)) is None

@@ -60,9 +60,19 @@ def test_a_structured_answer_is_read_by_its_margins_alone():
     assert set(readings(structured, score, table, Traffic.BENCHMARK)) == {Channel.MARGIN}
 
 
+def test_an_echo_is_read_as_its_user_s_request_was():
+    table = CalibrationTable.model_validate_json((TINY / "calibration.json").read_bytes())
+    claim = Claim((5,) * 9, (6,) * 20, 1000, 950, 50, 7, (-1.0,) * 20, "length")
+    score = ClaimScore((9.0,) * 20, (3.0,) * 20)
+    users, echo = (readings(claim, score, table, one) for one in (Traffic.ORGANIC, Traffic.ECHO))
+    assert echo == users != readings(claim, score, table, Traffic.BENCHMARK)
+    assert set(echo) == {Channel.MARGIN}
+
+
 def test_suspects_are_audited_more_and_nobody_less():
     for traffic in Traffic:
         usual = audit_share_ppm(traffic, is_suspect=False, params=PARAMS)
         assert audit_share_ppm(traffic, is_suspect=True, params=PARAMS) >= usual
     assert audit_share_ppm(Traffic.ORGANIC, is_suspect=True, params=PARAMS) == 500_000
     assert audit_share_ppm(Traffic.BENCHMARK, is_suspect=False, params=PARAMS) == PPM
+    assert audit_share_ppm(Traffic.ECHO, is_suspect=False, params=PARAMS) == PPM

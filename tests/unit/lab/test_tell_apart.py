@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from subnet.cli.main import app
 from subnet.config import Settings
+from subnet.core.audit import Traffic
 from subnet.lab import tell_apart, watched
 from subnet.lab.auc import auc_of
 from subnet.lab.watched import Prompt, watch_traffic
@@ -112,13 +114,45 @@ def test_a_file_that_holds_no_prompts_is_refused(tmp_path, content, message):
     assert message in str(ran.exception)
 
 
-def test_content_would_need_so_many_prompts_asked_again(monkeypatch):
-    """When the prompts came has no part in it: any traffic will do."""
-    monkeypatch.setattr(tell_apart, "watch_traffic", lambda *given: traced(given[-1]))
+def test_echoes_are_asked_like_users_prompts_and_hide_the_tests_by_their_words():
+    rules = Settings()
+    seen = [
+        watch_traffic(
+            PROMPTS[start + 140 : start + 176],
+            RELEASE,
+            ByteTokenizer(),
+            rules,
+            start,
+            watched.TALKATIVE,
+            PROMPTS[start : start + 140],
+        )
+        for start in (0, 176)
+    ]
+    kinds = Counter(one.traffic for run in seen for one in run)
+    share = kinds[Traffic.ECHO] / (kinds[Traffic.ECHO] + kinds[Traffic.BENCHMARK])
+    assert 0.75 < share <= 1, "94 % by the rules"
+    for run, start in zip(seen, (0, 176), strict=True):
+        assert run
+        earlier = {ByteTokenizer().render(one.text) for one in PROMPTS[start : start + 140]}
+        echoed = [
+            one.arrival.request.prompt_token_ids for one in run if one.traffic is Traffic.ECHO
+        ]
+        assert set(echoed) <= earlier
+        assert len(echoed) == len(set(echoed)), "each once in a period"
+        assert all(bool(one.family) is (one.traffic is Traffic.BENCHMARK) for one in run)
+        assert not {one.arrival.request.prompt_token_ids for one in run if one.is_organic} & set(
+            echoed
+        )
+
+
+def test_content_would_need_so_many_prompts_asked_again():
     report = tell_apart.tell_apart(
         PROMPTS, "x", RELEASE, ByteTokenizer(), Settings(), 2, 0, lambda *_: lambda _: None
     )
-    content = report.sights[-1]
+    content, echoed = report.sights[-1], report.with_echoes
     assert content.auc > 0.6, "families are no secret to whoever reads them"
+    assert (report.without_echoes.echo_share, echoed.echo_percent) == (0, 94)
+    assert echoed.echo_share > 0.75
+    assert echoed.sights[-1].auc < report.without_echoes.sights[-1].auc - 0.1
     share = report.echo_share_for_auc_max
     assert share / 2 + (1 - share) * content.auc == pytest.approx(0.55)

@@ -1,5 +1,7 @@
 """Users' prompts asked again: of whom, with what consent, and which lies about them are seen."""
 
+import asyncio
+import math
 from collections import defaultdict
 from dataclasses import replace
 
@@ -143,6 +145,30 @@ def test_a_miner_that_cheats_on_echoes_alone_is_caught_by_their_own_detector(tmp
     assert closed[cheat.hotkey].detail.startswith("echo evidence")
 
 
+def test_a_burst_asks_echoes_as_the_prober_does(tmp_path):
+    """Its load would be known for a test by its words otherwise."""
+    bursts = {
+        "is_measured": True,
+        "bursts_per_day": 86_400 // 15,
+        "duration_seconds_min": 5.0,
+        "duration_seconds_max": 6.0,
+    }
+    settings = make_settings(
+        validator={"epochs_max": 5},
+        scoring={"probation_answers": 10},
+        draws={"window_requests": 8},
+        capacity=bursts,
+    )
+    subnet = Subnet(tmp_path / "v.sqlite", [FakeMiner(miner_hotkey(n)) for n in range(4)], settings)
+    subnet.roles.prober.run = lambda: asyncio.sleep(math.inf)
+    questions = [f"question {n}" for n in range(60)]
+    subnet.store.add_prompts(questions, has_consent=True)
+    run_virtual(subnet.run())
+    asked = asked_of(subnet)
+    subnet.store.close()
+    assert sum(len(asked[ByteTokenizer().render(text)]) > 1 for text in questions) > 10
+
+
 def signed(file, **changes):
     said = file.said.model_copy(update=changes)
     signature = FakeSigner().sign(said.signing_bytes())
@@ -203,6 +229,7 @@ def test_an_echo_that_is_hidden_behind_a_task_is_seen(file):
     task = draw_task(file.secrets[record.period], record.counter, file.rules.draws)
     lie = {"traffic": Traffic.BENCHMARK, "prompt_digest": prompt_digest(task.prompt)}
     assert "draws" in failed(retold(file, at, **lie))
+    assert "draws" in failed(retold(file, at, traffic=Traffic.BENCHMARK)), "or by narrower ones"
 
 
 def test_an_echo_that_is_called_a_users_and_a_users_that_is_called_an_echo_are_seen(lived, file):
@@ -223,6 +250,7 @@ def test_a_task_that_is_called_an_echo_is_seen(file):
     digest = file.pools[records[at].period].prompts[0].digest
     lie = {"traffic": Traffic.ECHO, "prompt_digest": digest}
     assert "draws" in failed(retold(file, at, **lie))
+    assert "draws" in failed(retold(file, at, traffic=Traffic.ECHO)), "to be read by wider bounds"
 
 
 def with_pool(file, pool):
