@@ -190,15 +190,31 @@ def burst_seconds(secret: bytes, burst: int, params: CapacityParams) -> float:
     return low + (high - low) * _uniform(b"seconds", secret, burst)
 
 
+def ramp_seconds(params: CapacityParams) -> float:
+    """For how long the load of every burst rises."""
+    return params.duration_seconds_min * params.ramp_ppm / PPM
+
+
+def counted_window(start_us: int, params: CapacityParams) -> range:
+    """When what arrives counts, in microseconds of the clock of `start_us`.
+
+    From the end of the ramp until the shortest burst would end: whoever rents a GPU when requests
+    pile up has it later. How long the load goes on is drawn, so that nobody knows when to stop.
+    """
+    opens, closes = ramp_seconds(params), params.duration_seconds_min
+    return range(start_us + round(opens * 1_000_000), start_us + round(closes * 1_000_000))
+
+
 def arrivals_seconds(
-    secret: bytes, burst: int, hotkey: str, users: int, ramp_seconds: float
+    secret: bytes, burst: int, hotkey: str, users: int, params: CapacityParams
 ) -> list[float]:
     """When each of a hotkey's users comes, since the burst's start, in order.
 
     A Poisson stream whose rate rises linearly over the ramp, given that `users` come.
     """
     draws = Draws(b"assay/burst/arrivals/1", secret, _number(burst), hotkey.encode())
-    return sorted(ramp_seconds * (draws.word() / _UNIT) ** 0.5 for _ in range(users))
+    ramp = ramp_seconds(params)
+    return sorted(ramp * (draws.word() / _UNIT) ** 0.5 for _ in range(users))
 
 
 def _cut(ordered: Sequence[str], size_max: int) -> tuple[tuple[str, ...], ...]:

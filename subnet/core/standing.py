@@ -57,9 +57,9 @@ class StandingParams(_Frozen):
     availability_half_life_requests: Annotated[float, Field(gt=0, le=1e6)] = 100.0
     back_pressure_weight: Annotated[float, Field(ge=0, le=1)] = 0.1
     """What a rare 429 costs next to a fault; see `back_pressure_cost`."""
-    back_pressure_share_rare: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    back_pressure_share_rare: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Up to this share of recent requests a refusal costs only `back_pressure_weight`."""
-    back_pressure_share_common: Annotated[float, Field(gt=0, le=1)] = 0.4
+    back_pressure_share_common: Annotated[float, Field(gt=0, le=1)] = 0.2
     """From this share on it costs as much as a fault, or a miner could pick its tasks."""
     back_pressure_prior_requests: Annotated[float, Field(gt=0, le=10_000)] = 10.0
     """Requests for which a newcomer is taken as never refusing."""

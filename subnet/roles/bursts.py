@@ -33,6 +33,8 @@ class Burst:
     give nothing. Else one of two on the same engine could stay away while the other tries again."""
     window: range
     """Microseconds of the monotonic timer: what arrives then counts."""
+    ends_us: int
+    """When the load stops."""
     is_void: bool = False
     """Whether the network or this machine failed in it."""
     credits_ppm: Counter[str] = field(default_factory=Counter)

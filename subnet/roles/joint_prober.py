@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from subnet.config import Settings
-from subnet.core.audit import PPM
 from subnet.core.book import StandingBook
 from subnet.core.capacity import (
     BurstResult,
@@ -27,6 +26,7 @@ from subnet.core.cover import (
     arrivals_seconds,
     burst_seconds,
     burst_starts_at,
+    counted_window,
     draw_cover,
     draw_pair,
     group_of,
@@ -165,7 +165,6 @@ class JointProber:
             group = {**turn.first.group, **group}
         seconds = burst_seconds(self._secret(), number, self._params)
         start_us = self._clock.monotonic_us()
-        opens_us = start_us + round(seconds * MICROSECONDS) * self._params.ramp_ppm // PPM
         return Burst(
             number=number,
             period=self._store.period(),
@@ -174,7 +173,8 @@ class JointProber:
             instead_of=turn.first,
             group=group,
             absent=frozenset(group) - set(present),
-            window=range(opens_us, start_us + round(seconds * MICROSECONDS)),
+            window=counted_window(start_us, self._params),
+            ends_us=start_us + round(seconds * MICROSECONDS),
         )
 
     def _again_with(self, present: list[str]) -> Again | None:
@@ -207,14 +207,14 @@ class JointProber:
         _log.info("burst %d: %d hotkeys together", burst.number, len(burst.group))
         peers = self._roster.peers
         loop = asyncio.get_running_loop()
-        seconds = (burst.window.stop - self._clock.monotonic_us()) / MICROSECONDS
+        seconds = (burst.ends_us - self._clock.monotonic_us()) / MICROSECONDS
         start, end = loop.time(), loop.time() + seconds
         watcher = asyncio.create_task(self._watch_lag(burst))
         self._ledger.running = burst
         try:
             async with asyncio.TaskGroup() as group:
                 for hotkey in [one for one in burst.group if one not in burst.absent]:
-                    for arrival in self._arrivals(burst, peers[hotkey], seconds):
+                    for arrival in self._arrivals(burst, peers[hotkey]):
                         user = self._user(burst, peers[hotkey], start + arrival, end)
                         group.create_task(user)
         finally:
@@ -222,11 +222,10 @@ class JointProber:
             self._ledger.running = None
             burst.end()
 
-    def _arrivals(self, burst: Burst, peer: Peer, seconds: float) -> list[float]:
+    def _arrivals(self, burst: Burst, peer: Peer) -> list[float]:
         users = users_max(peer.concurrent_requests_max, self._params)
-        ramp = seconds * self._params.ramp_ppm / PPM
         secret = period_secret(self._store.master_secret, burst.period)
-        return arrivals_seconds(secret, burst.number, peer.endpoint.hotkey, users, ramp)
+        return arrivals_seconds(secret, burst.number, peer.endpoint.hotkey, users, self._params)
 
     async def _user(self, burst: Burst, peer: Peer, arrives_at: float, ends_at: float) -> None:
         """One user: asks, and asks again, until the burst is over or the miner stalls."""

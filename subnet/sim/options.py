@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from subnet.config import Settings
 
 BLOCK_SECONDS: Final = 12.0
+BURST_SECONDS_MAX: Final = 20.0
+"""Of a simulated one: what comes later counts for nothing, and its load is most of a run."""
 STREAMS_SCALE: Final = 4
 """Concurrent requests that one simulated request stands for."""
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -65,7 +67,7 @@ class SimOptions(_Frozen):
     """Requests an hour to each miner, of all validators together."""
     prompts_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Users' own, at each validator."""
-    bursts_per_day: Annotated[int, Field(ge=1)] = 6
+    bursts_per_day: Annotated[int, Field(ge=1)] = 12
     """Joint probes of each validator; never more than the rules say."""
     network: NetworkParams = NetworkParams()
     chain: ChainParams = ChainParams()
@@ -112,6 +114,9 @@ def paced(settings: Settings, options: SimOptions) -> Settings:
     capacity = settings.capacity
     bursts = {
         "bursts_per_day": min(options.bursts_per_day, capacity.bursts_per_day),
+        "duration_seconds_max": max(
+            capacity.duration_seconds_min, min(BURST_SECONDS_MAX, capacity.duration_seconds_max)
+        ),
         "concurrency_max": max(1, round(capacity.concurrency_max / STREAMS_SCALE)),
     }
     capacity = capacity.model_copy(update=bursts)

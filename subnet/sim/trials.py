@@ -57,7 +57,7 @@ class Trial:
     dishonest: tuple[type[ValidatorStrategy], ...] = ()
     commit_reveal: bool = True
     tempo_blocks: int = 360
-    bursts_per_day: int = 6
+    bursts_per_day: int = 12
     prompts: float = 0.0
     """Users' own, an hour at each validator."""
 
@@ -106,9 +106,9 @@ def whole() -> tuple[Trial, ...]:
     return (
         Trial(DAY_TRIAL, 24.0, 44, 3, 24.0, (*DAY, *CONTROLS)),
         Trial(COMPANY_TRIAL, 24.0, 44, 3, 24.0, COMPANY * 4),
-        Trial(USERS_TRIAL, 48.0, 10, 1, 24.0, USERS, prompts=160.0),
-        Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=12),
-        Trial(MONTH_TRIAL, 720.0, 32, 1, 3.0, SLOW, bursts_per_day=2),
+        Trial(USERS_TRIAL, 24.0, 10, 1, 24.0, USERS, prompts=160.0),
+        Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=24),
+        Trial(MONTH_TRIAL, 720.0, 32, 1, 3.0, SLOW, bursts_per_day=4),
         _few(SLOW_PEER_TRIAL, (SlowPeer,)),
         _few(GOOD_PEER_TRIAL, (GoodPeer,)),
         *(

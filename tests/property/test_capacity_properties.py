@@ -28,12 +28,14 @@ from subnet.core.cover import (
     arrivals_seconds,
     burst_seconds,
     burst_starts_at,
+    counted_window,
     cover_seconds_max,
     draw_cover,
     group_of,
     interval_seconds,
     met_ppm,
     pairs,
+    ramp_seconds,
     retries_max,
     suspects_of,
     tried_again_for,
@@ -364,16 +366,23 @@ def test_a_validator_that_the_chain_does_not_list_yet_takes_the_first_turn():
 def test_a_burst_lasts_anything_in_its_range_and_its_users_come_in_the_ramp(burst):
     seconds = burst_seconds(SECRET, burst, PARAMS)
     assert PARAMS.duration_seconds_min <= seconds <= PARAMS.duration_seconds_max
-    arrivals = arrivals_seconds(SECRET, burst, "miner", 8, seconds / 4)
+    arrivals = arrivals_seconds(SECRET, burst, "miner", 8, PARAMS)
     assert arrivals == sorted(arrivals) and len(arrivals) == 8
-    assert arrivals[0] >= 0 and arrivals[-1] <= seconds / 4
+    assert arrivals[0] >= 0 and arrivals[-1] <= ramp_seconds(PARAMS)
+
+
+def test_what_counts_is_over_before_a_gpu_that_was_rented_for_it_is_up():
+    window = counted_window(7_000_000, PARAMS)
+    assert window == range(12_000_000, 27_000_000)
+    shortest = PARAMS.model_copy(update={"duration_seconds_max": PARAMS.duration_seconds_min})
+    assert counted_window(7_000_000, shortest) == window, "whatever length was drawn"
 
 
 def test_users_come_ever_faster():
     arrivals = [
-        time for burst in range(400) for time in arrivals_seconds(SECRET, burst, "m", 8, 1.0)
+        time for burst in range(400) for time in arrivals_seconds(SECRET, burst, "m", 8, PARAMS)
     ]
-    assert statistics.mean(arrivals) == pytest.approx(2 / 3, abs=0.02)
+    assert statistics.mean(arrivals) == pytest.approx(ramp_seconds(PARAMS) * 2 / 3, rel=0.03)
 
 
 @given(histories, st.integers(1, 3), st.integers(0, 3), rates, rates)
