@@ -44,7 +44,7 @@ from tests.capacity_support import ENGINE_TPS_MILLI, Probed
 PARAMS = CapacityParams()
 SECRET = bytes(range(32))
 rates = st.integers(0, 10**7)
-histories = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), rates), max_size=40)
+histories = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), rates), max_size=40)
 
 
 def names(count):
@@ -248,9 +248,7 @@ def test_two_halves_of_covers_are_not_one_whole():
 def test_a_second_try_stands_instead_of_the_first():
     first = BurstResult(cover=1, burst=1, beside=(4,), met_ppm=0, rate_tps_milli=0)
     other = BurstResult(cover=1, burst=2, beside=(5,), met_ppm=0, rate_tps_milli=1000)
-    again = BurstResult(
-        cover=1, burst=3, beside=(4, 1), met_ppm=0, rate_tps_milli=900, instead_of=1
-    )
+    again = BurstResult(cover=1, burst=3, beside=(4, 1), met_ppm=0, rate_tps_milli=900)
     known = Capacity()
     for result, proven in ((first, 0), (other, 0), (again, 900)):
         known = after_burst(known, result, PARAMS)
