@@ -45,7 +45,7 @@ class CapacityParams(_Frozen):
     duration_seconds_max: BurstSeconds = 120.0
     ramp_ppm: Annotated[int, Field(ge=0, le=900_000)] = 250_000
     """Share of a burst in which its load rises; only what arrives after it counts."""
-    concurrency_max: Annotated[int, Field(ge=1, le=4096)] = 8
+    concurrency_max: Annotated[int, Field(ge=1, le=4096)] = 64
     """Requests in flight to one hotkey, or three quarters of what it declared if that is less."""
     covers_kept: Annotated[int, Field(ge=1, le=10)] = 2
     """Of so many covers, the latest included, the lowest mean counts."""
@@ -110,11 +110,11 @@ class BurstResult(_Frozen):
 
 
 def users_max(declared: int, params: CapacityParams) -> int:
-    """How many users of a burst one hotkey gets: within the part of its slots that is open to all.
+    """How many users of a burst one hotkey gets: three quarters of its slots, rounded up.
 
     A miner keeps its last quarter of slots for callers that run less than their share by stake.
     """
-    return min(params.concurrency_max, max(1, declared * 3 // 4))
+    return min(params.concurrency_max, -(-declared * 3 // 4))
 
 
 def credit_ppm(token_times_us: Sequence[int], sent_us: int, window: range, latency_ppm: int) -> int:

@@ -20,6 +20,7 @@ from subnet.sim.trials import (
     HONEST_TRIAL,
     MONTH_TRIAL,
     SLOW_PEER_TRIAL,
+    WIDE_TRIAL,
     Outcome,
 )
 from subnet.sim.validators import HONEST_VALIDATOR
@@ -91,7 +92,7 @@ def _of_miners(incomes: Mapping[tuple[str, str], Sequence[float]]) -> list[State
     hidden = {made.name for made in ADVERSARIES if not made.is_visible}
     statements = []
     for (trial, name), values in incomes.items():
-        if trial not in (DAY_TRIAL, MONTH_TRIAL) or name == SlowButAdequate.name:
+        if trial not in (DAY_TRIAL, MONTH_TRIAL, WIDE_TRIAL) or name == SlowButAdequate.name:
             continue
         if name in hidden:
             statements.append(

@@ -1,6 +1,6 @@
 """seeds -> TRIALS -> outcomes: the runs that the law rests on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from subnet.config import Settings
@@ -10,6 +10,7 @@ from subnet.sim.adversaries import (
     Fp8,
     Int8,
     LeakedFriend,
+    SharedEngine,
     SlowButAdequate,
     SlowPeer,
     Speculative,
@@ -27,6 +28,7 @@ from subnet.sim.validators import HONEST_VALIDATOR, Leaker, Liar, ValidatorStrat
 Maker = type[Strategy]
 DAY_TRIAL, MONTH_TRIAL, HONEST_TRIAL = "day", "month", "honest alone"
 SLOW_PEER_TRIAL, GOOD_PEER_TRIAL = "slow peer", "good peer"
+WIDE_TRIAL = "wide engines"
 
 
 class GoodPeer(SlowPeer):
@@ -53,6 +55,8 @@ class Trial:
     commit_reveal: bool = True
     tempo_blocks: int = 360
     bursts_per_day: int = 8
+    width: float = 1.0
+    """Of everybody's engine, over the price table's."""
 
     def options(self, seed: int) -> SimOptions:
         """With one seed."""
@@ -88,6 +92,7 @@ def whole() -> tuple[Trial, ...]:
         Trial(DAY_TRIAL, 24.0, 44, 3, 24.0, (*DAY, SlowButAdequate)),
         Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=12),
         Trial(MONTH_TRIAL, 720.0, 10, 1, 4.0, SLOW, bursts_per_day=2),
+        Trial(WIDE_TRIAL, 12.0, 9, 1, 10.0, (SharedEngine,), bursts_per_day=24, width=5.0),
         _few(SLOW_PEER_TRIAL, (SlowPeer,)),
         _few(GOOD_PEER_TRIAL, (GoodPeer,)),
         *(
@@ -145,7 +150,7 @@ class Outcome:
 def tried(trial: Trial, seed: int, lab: Laboratory, settings: Settings) -> Outcome:
     """Run one trial with one seed."""
     run = Simulation(
-        lab,
+        replace(lab, prices=lab.prices.wider(trial.width)),
         trial.options(seed),
         settings,
         [made() for made in trial.entrants],

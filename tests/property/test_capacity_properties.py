@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import statistics
 
 import pytest
@@ -434,7 +435,7 @@ def test_a_rate_is_tokens_over_the_window():
 @given(st.integers(1, 65_535))
 def test_a_burst_asks_for_no_more_than_a_miner_offers_one_caller(declared):
     users = users_max(declared, PARAMS)
-    assert 1 <= users <= max(1, 3 * declared / 4)
+    assert users == min(PARAMS.concurrency_max, math.ceil(3 * declared / 4))
     assert not any(is_over_asked(others, declared) for others in range(users))
 
 
