@@ -69,17 +69,18 @@ class Probed:
         self.covers += 1
         left = pairs(len(cover.blocks))
         retries = retries_max(len(cover.blocks))
-        again: list[tuple[Pair, int, dict[str, tuple[int, ...]]]] = []
+        again: list[tuple[Pair, dict[str, tuple[int, ...]]]] = []
         while left or again:
-            pair, first, group = again.pop() if again else (self._next(cover, left), None, {})
+            is_first = not again
+            pair, group = again.pop() if again else (self._next(cover, left), {})
             group |= group_of(cover, pair, self._suspects(), (), self.params)
-            fallen = self._burst(cover, group, first)
+            fallen = self._burst(cover, group, is_first=is_first)
             blocks = len(cover.blocks)
             wanted = tried_again_for(fallen, self.asked, self.covers, retries, blocks)
             if wanted:
                 self.asked |= dict.fromkeys(wanted, self.covers)
                 retries -= 1
-                again.append((pair, self.bursts - 1, group))
+                again.append((pair, group))
 
     def _next(self, cover: Cover, left: list[Pair]) -> Pair:
         unproven = self.engine_of.keys() - self.known.keys()
@@ -91,7 +92,7 @@ class Probed:
         return suspects_of(self.known, self.params.shortfall_tolerated_ppm)
 
     def _burst(
-        self, cover: Cover, group: Mapping[str, tuple[int, ...]], instead_of: int | None
+        self, cover: Cover, group: Mapping[str, tuple[int, ...]], *, is_first: bool
     ) -> list[str]:
         """Who fell in it."""
         present = Counter(self.engine_of[hotkey] for hotkey in group)
@@ -103,9 +104,8 @@ class Probed:
                 cover=cover.number,
                 burst=self.bursts,
                 beside=beside,
-                met_ppm=0 if instead_of is not None else met_ppm(cover, beside),
+                met_ppm=met_ppm(cover, beside) if is_first else 0,
                 rate_tps_milli=rate if self.is_up(hotkey, self.bursts) else 0,
-                instead_of=instead_of,
             )
             before = self.known.get(hotkey, Capacity())
             if has_fallen(before, result.rate_tps_milli, self.params):

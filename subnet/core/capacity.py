@@ -1,11 +1,10 @@
 """bursts -> CAPACITY -> score: how many verified tokens a second a hotkey gives beside all others.
 
 One engine behind k hotkeys gives each of them everything while the others rest, so a rate counts
-only beside company. For each block of other hotkeys the latest rates beside it have a mean, and the
-least of those means is the hotkey's capacity. Hotkeys that share an engine share it in every burst
-that has them together, and means over the same bursts add up as the rates do: to one engine at
-most, however it is split and whoever takes turns. One bad moment costs its share of a mean, no
-more.
+only beside company. Beside each block of other hotkeys the latest rate counts, and of those the
+least; where all hotkeys are one block, the mean of the latest. Hotkeys that share an engine share
+it in every burst that has them together, and neither a least nor a mean over the same bursts adds
+up to more than the rates do: one engine, however it is split and whoever takes turns.
 """
 
 from collections.abc import Sequence
@@ -16,8 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from subnet.core.audit import PPM, Ppm
 
 MILLI = 1000
+ONE_BLOCK = 0
+"""The number of the cover in which all hotkeys are one block: no cover differs from the next."""
 RATES_KEPT = 6
-"""Beside one block: the mean of the latest ones counts."""
+"""Where all hotkeys are one block: the mean of the latest counts. Among several blocks one rate
+beside each is kept: who rides along has more of them, and a mean's least would lie above that of
+others for its smaller noise alone."""
 ONE_TOKEN_PER_SECOND_MILLI = MILLI
 """What a hotkey counts for where capacity is not measured."""
 _MICROSECONDS = 1_000_000
@@ -42,7 +45,7 @@ class CapacityParams(_Frozen):
     duration_seconds_max: BurstSeconds = 120.0
     ramp_ppm: Annotated[int, Field(ge=0, le=900_000)] = 250_000
     """Share of a burst in which its load rises; only what arrives after it counts."""
-    concurrency_max: Annotated[int, Field(ge=1, le=4096)] = 8
+    concurrency_max: Annotated[int, Field(ge=1, le=4096)] = 64
     """Requests in flight to one hotkey, or three quarters of what it declared if that is less."""
     covers_kept: Annotated[int, Field(ge=1, le=10)] = 2
     """Of so many covers, the latest included, the lowest mean counts."""
@@ -68,8 +71,8 @@ class CoverRates(_Frozen):
     met_ppm: Ppm = 0
     """Which share of the others it has met in it."""
     beside: dict[int, dict[int, Count]] = {}
-    """By block: by burst, its rates in the latest bursts with it, thousandths of a token a
-    second."""
+    """By block: by burst, its rates in the latest bursts with it, thousandths of a token a second.
+    A burst's second try stands instead of the first."""
 
     @property
     def latest_burst(self) -> int:
@@ -104,16 +107,14 @@ class BurstResult(_Frozen):
     met_ppm: Ppm
     """Share of a cover that this was for it; 0 for a second try."""
     rate_tps_milli: Count
-    instead_of: int | None = None
-    """The burst of the same cover that this one is the second try of: that counts no more."""
 
 
 def users_max(declared: int, params: CapacityParams) -> int:
-    """How many users of a burst one hotkey gets: within the part of its slots that is open to all.
+    """How many users of a burst one hotkey gets: three quarters of its slots, rounded up.
 
     A miner keeps its last quarter of slots for callers that run less than their share by stake.
     """
-    return min(params.concurrency_max, max(1, declared * 3 // 4))
+    return min(params.concurrency_max, -(-declared * 3 // 4))
 
 
 def tokens_inside(token_times_us: Sequence[int], sent_us: int, window: range) -> int:
@@ -188,14 +189,11 @@ def has_fallen(capacity: Capacity, rate_tps_milli: int, params: CapacityParams) 
 
 
 def _after(rates: CoverRates, result: BurstResult) -> CoverRates:
-    beside = {
-        block: kept
-        for block, found in rates.beside.items()
-        if (kept := {burst: rate for burst, rate in found.items() if burst != result.instead_of})
-    }
+    kept = RATES_KEPT if result.cover == ONE_BLOCK else 1
+    beside = dict(rates.beside)
     for block in result.beside:
         found = {**beside.get(block, {}), result.burst: result.rate_tps_milli}
-        beside[block] = dict(sorted(found.items())[-RATES_KEPT:])
+        beside[block] = dict(sorted(found.items())[-kept:])
     return CoverRates(
         cover=rates.cover,
         met_ppm=min(PPM, rates.met_ppm + result.met_ppm),

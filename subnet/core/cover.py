@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from subnet.core.audit import PPM
 from subnet.core.benchmark.draws import Draws
-from subnet.core.capacity import Capacity, CapacityParams
+from subnet.core.capacity import ONE_BLOCK, Capacity, CapacityParams
 
 COVERS_REMEMBERED = 6
 """Who had a second try within so many covers leaves half of them to others."""
@@ -32,7 +32,7 @@ class Cover:
     """Blocks that are fixed until all pairs of them were probed."""
 
     number: int
-    """0 where all hotkeys are one block: no cover differs from the next."""
+    """`ONE_BLOCK` where all hotkeys are one."""
     blocks: tuple[tuple[str, ...], ...]
 
     @property
@@ -60,7 +60,7 @@ def draw_cover(
     company: they share the first blocks, the largest shortfall first."""
     drawn = sorted(hotkeys, key=lambda hotkey: _key(b"place", secret, number, hotkey))
     if len(drawn) <= params.group_size:
-        return Cover(0, (tuple(drawn),) if drawn else ())
+        return Cover(ONE_BLOCK, (tuple(drawn),) if drawn else ())
     drawn.sort(key=lambda hotkey: -shortfalls_ppm.get(hotkey, 0))
     return Cover(number, _cut(drawn, params.group_size // 2))
 

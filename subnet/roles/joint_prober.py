@@ -282,7 +282,7 @@ class JointProber:
             self._again.append(Again(burst.pair, burst.cover, first, wanted))
 
     def _measured(self, burst: Burst, hotkey: str) -> Measured:
-        beside, first = burst.group[hotkey], burst.instead_of
+        beside, is_first = burst.group[hotkey], burst.instead_of is None
         return Measured(
             at_us=self._clock.now_ns() // 1000,
             miner_hotkey=hotkey,
@@ -291,9 +291,8 @@ class JointProber:
                 cover=burst.cover.number,
                 burst=burst.number,
                 beside=beside,
-                met_ppm=0 if first is not None else met_ppm(burst.cover, beside),
+                met_ppm=met_ppm(burst.cover, beside) if is_first else 0,
                 rate_tps_milli=rate_tps_milli(burst.credits_ppm[hotkey], burst.window),
-                instead_of=None if first is None else first.number,
             ),
         )
 

@@ -156,9 +156,10 @@ class WhitewashDrafts(Whitewash):
 
 
 class SharedEngine(Strategy):
-    """Several hotkeys in front of one engine."""
+    """Several hotkeys in front of one engine, whose slots they share as well."""
 
     name, summary, hotkeys = "4 hotkeys, 1 engine", "four hotkeys that share one engine", 4
+    declared_factor = 0.25
 
 
 class Buffer(Strategy):

@@ -32,6 +32,7 @@ from subnet.sim.trials import (
     MONTH_TRIAL,
     SLOW_PEER_TRIAL,
     USERS_TRIAL,
+    WIDE_TRIAL,
     Outcome,
 )
 from subnet.sim.validators import HONEST_VALIDATOR
@@ -40,7 +41,7 @@ CV_MAX: Final = 0.05
 INCOME_MAX: Final = 1.0
 STARVED_BELOW: Final = 0.9
 PEER_CHANGE_MAX: Final = 0.01
-EARNING: Final = (DAY_TRIAL, MONTH_TRIAL, USERS_TRIAL, LEAK_TRIAL)
+EARNING: Final = (DAY_TRIAL, MONTH_TRIAL, USERS_TRIAL, LEAK_TRIAL, WIDE_TRIAL)
 """Trials whose strategies are judged by what they earn for what they cost."""
 
 

@@ -30,6 +30,15 @@ class Gpu(_Frozen):
     tokens_per_second_max: Annotated[float, Field(gt=0)]
     prefill_tokens_per_second: Annotated[float, Field(gt=0)]
     concurrent_requests_max: Annotated[int, Field(ge=1)]
+    """That an honest miner declares."""
+
+    def wider(self, times: float) -> "Gpu":
+        """One that serves so many times as many answers at once, each as fast as before."""
+        changes = {
+            "tokens_per_second_max": self.tokens_per_second_max * times,
+            "concurrent_requests_max": round(self.concurrent_requests_max * times),
+        }
+        return self.model_copy(update=changes)
 
 
 class Prices(_Frozen):
@@ -42,6 +51,10 @@ class Prices(_Frozen):
     def share(self, behaviour: str) -> float:
         """Of one behaviour; 1 where nothing is saved."""
         return 1.0 if behaviour == HONEST else self.shares.get(behaviour, 1.0)
+
+    def wider(self, times: float) -> "Prices":
+        """The same table of GPUs that are so many times as wide."""
+        return self.model_copy(update={"gpu": tuple(one.wider(times) for one in self.gpu)})
 
     def named(self, name: str | None) -> Gpu:
         """The GPU of that name, the first without one. Raises PricesError."""

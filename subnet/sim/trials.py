@@ -1,6 +1,6 @@
 """seeds -> TRIALS -> outcomes: the runs that the law rests on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from subnet.config import Settings
@@ -14,6 +14,7 @@ from subnet.sim.adversaries import (
     Int8,
     LeakedFriend,
     RoundsForUsers,
+    SharedEngine,
     SlowPeer,
     Speculative,
     WhitewashDrafts,
@@ -32,6 +33,7 @@ DAY_TRIAL, MONTH_TRIAL, HONEST_TRIAL = "day", "month", "honest alone"
 USERS_TRIAL, COMPANY_TRIAL = "users", "company"
 LEAK_TRIAL = "copier and leaker, commit-reveal on"
 SLOW_PEER_TRIAL, GOOD_PEER_TRIAL = "slow peer", "good peer"
+WIDE_TRIAL = "wide engines"
 
 
 class GoodPeer(SlowPeer):
@@ -60,6 +62,8 @@ class Trial:
     bursts_per_day: int = 12
     prompts: float = 0.0
     """Users' own, an hour at each validator."""
+    width: float = 1.0
+    """Of everybody's engine, over the price table's."""
 
     @property
     def requests(self) -> int:
@@ -109,6 +113,7 @@ def whole() -> tuple[Trial, ...]:
         Trial(USERS_TRIAL, 24.0, 10, 1, 24.0, USERS, prompts=160.0),
         Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=24),
         Trial(MONTH_TRIAL, 720.0, 32, 1, 3.0, SLOW, bursts_per_day=4),
+        Trial(WIDE_TRIAL, 12.0, 9, 1, 10.0, (SharedEngine,), bursts_per_day=24, width=5.0),
         _few(SLOW_PEER_TRIAL, (SlowPeer,)),
         _few(GOOD_PEER_TRIAL, (GoodPeer,)),
         *(
@@ -168,7 +173,7 @@ class Outcome:
 def tried(trial: Trial, seed: int, lab: Laboratory, settings: Settings) -> Outcome:
     """Run one trial with one seed."""
     run = Simulation(
-        lab,
+        replace(lab, prices=lab.prices.wider(trial.width)),
         trial.options(seed),
         settings,
         [made() for made in trial.entrants],

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import statistics
 
 import pytest
@@ -47,7 +48,7 @@ from tests.capacity_support import ENGINE_TPS_MILLI, Probed
 PARAMS = CapacityParams()
 SECRET = bytes(range(32))
 rates = st.integers(0, 10**7)
-histories = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), rates), max_size=40)
+histories = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), rates), max_size=40)
 
 
 def names(count):
@@ -251,9 +252,7 @@ def test_two_halves_of_covers_are_not_one_whole():
 def test_a_second_try_stands_instead_of_the_first():
     first = BurstResult(cover=1, burst=1, beside=(4,), met_ppm=0, rate_tps_milli=0)
     other = BurstResult(cover=1, burst=2, beside=(5,), met_ppm=0, rate_tps_milli=1000)
-    again = BurstResult(
-        cover=1, burst=3, beside=(4, 1), met_ppm=0, rate_tps_milli=900, instead_of=1
-    )
+    again = BurstResult(cover=1, burst=3, beside=(4, 1), met_ppm=0, rate_tps_milli=900)
     known = Capacity()
     for result, proven in ((first, 0), (other, 0), (again, 900)):
         known = after_burst(known, result, PARAMS)
@@ -447,7 +446,7 @@ def test_a_rate_is_tokens_over_the_window():
 @given(st.integers(1, 65_535))
 def test_a_burst_asks_for_no_more_than_a_miner_offers_one_caller(declared):
     users = users_max(declared, PARAMS)
-    assert 1 <= users <= max(1, 3 * declared / 4)
+    assert users == min(PARAMS.concurrency_max, math.ceil(3 * declared / 4))
     assert not any(is_over_asked(others, declared) for others in range(users))
 
 

@@ -112,6 +112,31 @@ def test_one_engine_behind_several_hotkeys_is_paid_once():
     assert believed > 3
 
 
+def paid_for_one_wide_engine(concurrency_max):
+    """What four hotkeys on it are paid, over an honest one with such an engine."""
+    rules = settings(capacity={"is_measured": True, "concurrency_max": concurrency_max})
+    lab = laboratory()
+    wide = dataclasses.replace(lab, prices=lab.prices.wider(5))
+    run = simulated(SharedEngine(), hours=2.0, miners=8, rules=rules, bursts_per_day=24, lab=wide)
+    last = run.chain.outcomes[-1].incomes_rao
+    (shared,) = run.fleet.named(SharedEngine.name)
+    honest = [last[one.hotkeys[0]] for one in run.fleet.named(HONEST)]
+    return sum(last[key] for key in shared.hotkeys) * len(honest) / sum(honest)
+
+
+def test_an_engine_that_serves_many_at_once_is_paid_once_as_well():
+    """The load follows what a miner declares; below that it would fill each hotkey's part only."""
+    shipped = settings().capacity.concurrency_max
+    assert paid_for_one_wide_engine(shipped) < 1.1
+    assert paid_for_one_wide_engine(8) > 2
+
+
+def test_the_shipped_gpus_declare_what_they_serve_within_the_bars():
+    bar = settings().scoring.token_seconds_max
+    for gpu in laboratory().prices.gpu:
+        assert gpu.concurrent_requests_max == int(gpu.tokens_per_second_max * bar / 0.75)
+
+
 def test_a_slow_peer_does_not_change_the_scores_of_others():
     scores = []
     for peer in (SlowPeer(), GoodPeer()):
