@@ -28,11 +28,12 @@ def laboratory() -> Laboratory:
 
 
 def settings(**sections: Any) -> Settings:
-    """The shipped rules without joint probes, which are most of a short run; with sections merged
-    over them."""
+    """The shipped rules without joint probes, which are most of a short run, and with full pay
+    after 20 answers, or luck in being asked would be most of it; with sections merged over them."""
     shipped = load_settings(ROOT / "subnet.toml", environ={})
     tree = shipped.model_dump()
     tree["capacity"]["is_measured"] = False
+    tree["scoring"]["full_pay_answers"] = 20
     for name, changes in sections.items():
         tree[name] |= changes
     return Settings.model_validate(tree)

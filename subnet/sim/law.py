@@ -40,6 +40,8 @@ from subnet.sim.validators import HONEST_VALIDATOR
 CV_MAX: Final = 0.05
 INCOME_MAX: Final = 1.0
 STARVED_BELOW: Final = 0.9
+SLOW_STARVED_BELOW: Final = 0.75
+"""Per token a second: late tokens are worth less."""
 PEER_CHANGE_MAX: Final = 0.01
 EARNING: Final = (DAY_TRIAL, MONTH_TRIAL, USERS_TRIAL, LEAK_TRIAL, WIDE_TRIAL)
 """Trials whose strategies are judged by what they earn for what they cost."""
@@ -176,10 +178,11 @@ def _of_validators(dividends: Mapping[tuple[str, str], Sequence[float]]) -> list
 def _of_the_honest(series: _Series) -> list[Statement]:
     slow = DAY_TRIAL, SlowButAdequate.name
     part = DAY_TRIAL, PartTimer.name
+    per_cost, per_speed = "income per cost over honest", "income per token a second over honest"
     fed = (
-        ("slow but adequate hardware: income per cost over honest", series.incomes[slow]),
-        ("slow but adequate hardware: income per token a second over honest", series.speeds[slow]),
-        ("part-timer: income per cost over honest", series.incomes[part]),
+        (f"slow but adequate hardware: {per_cost}", series.incomes[slow], STARVED_BELOW),
+        (f"slow but adequate hardware: {per_speed}", series.speeds[slow], SLOW_STARVED_BELOW),
+        (f"part-timer: {per_cost}", series.incomes[part], STARVED_BELOW),
     )
     changes = [
         beside_slow / beside_good - 1
@@ -195,7 +198,7 @@ def _of_the_honest(series: _Series) -> list[Statement]:
             HONEST_TRIAL,
             CV_MAX,
         ),
-        *(_not_starved(name, values) for name, values in fed),
+        *(_not_starved(*one) for one in fed),
         _peer_change(changes),
         Statement(
             name="honest miners ever quarantined, in all trials",
@@ -208,10 +211,10 @@ def _of_the_honest(series: _Series) -> list[Statement]:
     ]
 
 
-def _not_starved(name: str, values: Sequence[float]) -> Statement:
+def _not_starved(name: str, values: Sequence[float], bound: float) -> Statement:
     """By the lower 95 % bound."""
     text = f"{name}, lower bound"
-    found = _statement(text, [-one for one in values], "at least", DAY_TRIAL, STARVED_BELOW)
+    found = _statement(text, [-one for one in values], "at least", DAY_TRIAL, bound)
     return found.model_copy(update={"figure": -found.figure})
 
 

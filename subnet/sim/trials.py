@@ -109,7 +109,7 @@ def whole() -> tuple[Trial, ...]:
     """All that `make law` runs."""
     return (
         Trial(DAY_TRIAL, 24.0, 44, 3, 24.0, (*DAY, *CONTROLS)),
-        Trial(COMPANY_TRIAL, 24.0, 44, 3, 24.0, COMPANY * 4),
+        Trial(COMPANY_TRIAL, 24.0, 44, 1, 40.0, COMPANY * 4),
         Trial(USERS_TRIAL, 24.0, 10, 1, 24.0, USERS, prompts=160.0),
         Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=24),
         Trial(MONTH_TRIAL, 720.0, 32, 1, 3.0, SLOW, bursts_per_day=4),

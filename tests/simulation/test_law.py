@@ -98,7 +98,7 @@ def test_a_good_subnet_keeps_the_whole_law():
         ({"ratios": {**GOOD, "weaker model": 1.0}}, "weaker model"),
         ({"ratios": {**GOOD, SharedEngine.name: 1.01}}, "net of registration"),
         ({"ratios": {**GOOD, SlowButAdequate.name: 0.8}, "speed": 2.0}, "per cost"),
-        ({"speed": 0.7}, "per token a second"),
+        ({"speed": 0.6}, "per token a second"),
         ({"ratios": {**GOOD, PartTimer.name: 0.8}}, "part-timer"),
         ({"company": {Colluders.name: 1.01}}, "colluding miners: income over the same operator"),
         ({"company": {SlowPeer.name: 1.01}}, "slow peer: income over the same operator"),
