@@ -46,7 +46,7 @@ class CapacityParams(_Frozen):
     ramp_ppm: Annotated[int, Field(ge=0, le=900_000)] = 250_000
     """Share of a burst in which its load rises; only what arrives after it counts."""
     concurrency_max: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Requests in flight to one hotkey, or three quarters of what it declared if that is less."""
+    """Requests in flight to one hotkey at most; else the load follows what it declares."""
     covers_kept: Annotated[int, Field(ge=1, le=10)] = 2
     """Of so many covers, the latest included, the lowest mean counts."""
     shortfall_tolerated_ppm: Ppm = 100_000
