@@ -42,7 +42,7 @@ def test_the_json_has_the_promised_keys():
     for one in found["strategies"]:
         assert one.keys() == {
             *("name", "hotkeys", "income_rao", "cost"),
-            *("income_per_cost_over_honest", "upper95"),
+            *("income_per_cost_over_honest", "income_per_speed_over_honest", "upper95"),
         }
     assert [one["name"] for one in found["strategies"]] == ["honest", "weaker model"]
 
