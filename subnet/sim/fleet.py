@@ -16,6 +16,8 @@ from subnet.sim.prices import Gpu, Prices
 from subnet.sim.profiles import MeasuredAnswer
 from subnet.sim.strategy import Strategy
 
+SHARE_MIN = 0.01
+"""Of a GPU: what whoever answers nothing pays for being there."""
 REQUEST_SECONDS = 0.02
 """What an engine needs for a request besides its tokens."""
 
@@ -104,6 +106,7 @@ class Operator:
         """
         one_hotkey = self.honest_seconds / self.strategy.hotkeys
         share = min(1.0, self.used_seconds / one_hotkey) if one_hotkey else 1.0
+        share = max(share, SHARE_MIN)
         return self.gpu_seconds / 3600 * self.engine.gpu.usd_per_hour * share
 
 

@@ -35,6 +35,7 @@ def printed(*arguments):
 RESULT = {"seed", "hours", "strategies", "honest_cv", "quarantined_honest", "digest"}
 RESULT |= {"validators", "requests", "unmeasured_families"}
 STRATEGY = {"name", "hotkeys", "income_rao", "cost", "income_per_cost_over_honest", "upper95"}
+STRATEGY |= {"income_per_speed_over_honest"}
 VALIDATOR = {"name", "validators", "dividends_rao", "dividends_per_stake_over_honest"}
 
 
