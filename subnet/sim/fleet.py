@@ -33,9 +33,14 @@ class SimEngine:
     running: int = 0
 
     @property
-    def slots(self) -> int:
-        """Simulated requests that it takes at once."""
+    def offered(self) -> int:
+        """Simulated requests at once that it serves within the bars."""
         return max(1, round(self.gpu.concurrent_requests_max * self.share / STREAMS_SCALE))
+
+    @property
+    def slots(self) -> int:
+        """Those that it takes: one stands for four, and the smallest engine has a place to spare."""
+        return max(2, self.offered)
 
     def times_seconds(self, answer: MeasuredAnswer) -> tuple[float, float]:
         """(until the first token, between two tokens) of an answer that starts now."""
@@ -153,7 +158,7 @@ class Fleet:
         """What a hotkey promises."""
         if hotkey not in self._cards:
             operator = self._by_hotkey[hotkey]
-            offered = operator.engine.slots
+            offered = operator.engine.offered
             self._cards[hotkey] = MinerCard(
                 nonce="0" * 64,
                 miner_hotkey=hotkey,
