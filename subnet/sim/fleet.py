@@ -39,7 +39,7 @@ class SimEngine:
 
     @property
     def slots(self) -> int:
-        """Those that it takes: one stands for four, and the smallest engine has a place to spare."""
+        """Those that it takes: one stands for four, so the smallest has a place to spare."""
         return max(2, self.offered)
 
     def times_seconds(self, answer: MeasuredAnswer) -> tuple[float, float]:

@@ -152,7 +152,7 @@ def _of_company(speeds: Mapping[tuple[str, str], Sequence[float]]) -> list[State
         _statement(
             f"{name}: income over the same operator's without them",
             values,
-            "at most",
+            "below",
             trial,
             INCOME_MAX,
         )

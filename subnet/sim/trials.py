@@ -8,6 +8,7 @@ from subnet.sim.adversaries import (
     ADVERSARIES,
     CONTROLS,
     BenchmarksOnly,
+    Buffer,
     Colluders,
     Diluted,
     Fp8,
@@ -15,6 +16,7 @@ from subnet.sim.adversaries import (
     LeakedFriend,
     RoundsForUsers,
     SharedEngine,
+    SlowButAdequate,
     SlowPeer,
     Speculative,
     WhitewashDrafts,
@@ -98,6 +100,8 @@ SLOW: Final[tuple[Maker, ...]] = (
 """Whose evidence gathers over hundreds or thousands of answers: they get a month."""
 USERS: Final[tuple[Maker, ...]] = (BenchmarksOnly, RoundsForUsers)
 """What only users' prompts show."""
+TWICE: Final[tuple[Maker, ...]] = (Buffer, SlowButAdequate)
+"""Near their bounds: two operators each, for less noise."""
 COMPANY: Final[tuple[Maker, ...]] = (Colluders, SlowPeer)
 """Hotkeys beside an honest one: what they add to it is little, so several operators are tried."""
 DAY: Final[tuple[Maker, ...]] = tuple(
@@ -108,11 +112,11 @@ DAY: Final[tuple[Maker, ...]] = tuple(
 def whole() -> tuple[Trial, ...]:
     """All that `make law` runs."""
     return (
-        Trial(DAY_TRIAL, 24.0, 44, 3, 24.0, (*DAY, *CONTROLS)),
+        Trial(DAY_TRIAL, 24.0, 44, 3, 24.0, (*DAY, *CONTROLS, *TWICE)),
         Trial(COMPANY_TRIAL, 24.0, 44, 1, 40.0, COMPANY * 4),
         Trial(USERS_TRIAL, 24.0, 10, 1, 24.0, USERS, prompts=160.0),
         Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=24),
-        Trial(MONTH_TRIAL, 720.0, 32, 1, 3.0, SLOW, bursts_per_day=4),
+        Trial(MONTH_TRIAL, 720.0, 32, 1, 2.0, SLOW, bursts_per_day=3),
         Trial(WIDE_TRIAL, 12.0, 9, 1, 10.0, (SharedEngine,), bursts_per_day=24, width=5.0),
         _few(SLOW_PEER_TRIAL, (SlowPeer,)),
         _few(GOOD_PEER_TRIAL, (GoodPeer,)),
