@@ -100,7 +100,9 @@ def test_each_miner_reads_its_own_reasons(subnet):
 
 def test_the_advice_names_the_bars_of_the_miners_own_release(subnet):
     standing = subnet.book.standing(SLOW)
-    bars = LatencyBars(first_token_seconds_max=0.5, token_gap_seconds_max=0.2)
+    bars = LatencyBars(
+        first_token_seconds_max=0.5, token_gap_seconds_max=0.2, lateness_free_seconds=0.1
+    )
     scoring = ScoringParams(release_bars={standing.release_digest: bars})
     found = explanation_of(
         standing,
