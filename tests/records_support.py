@@ -22,6 +22,8 @@ def make_statement(*, epoch_block=20, lines=(), **changes) -> SignedStatement:
         "next_counter": 0,
         "in_flight": (),
         "waiting": (),
+        "next_burst": None,
+        "open_bursts": (),
         "standings_digest": standings_digest([]),
         "own_uid": 0,
         "miners": (),

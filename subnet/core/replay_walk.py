@@ -9,9 +9,21 @@ from dataclasses import dataclass
 from subnet.core.audit import answer_share_ppm
 from subnet.core.book import StandingBook
 from subnet.core.checks import Segment
-from subnet.core.records import Answered, Audited, Lost, PassedOver, Started
-from subnet.core.scoring import is_suspect, is_verified
+from subnet.core.cover import suspects_of
+from subnet.core.records import Answered, Audited, Begun, Unmoving
+from subnet.core.rules import RuleParams
+from subnet.core.scoring import is_gate_open, is_suspect, is_verified
 from subnet.core.standing import MinerStanding
+
+
+@dataclass(frozen=True, slots=True)
+class BurstView:
+    """How miners stood when a burst began."""
+
+    shortfalls_ppm: Mapping[str, int]
+    """Of those that the burst names and whose rate depends on company."""
+    closed: Set[str]
+    """All whose gate was closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,8 @@ class Walk:
     """By counter: which share of such answers is audited, as the miner stood when it answered."""
     verified: Set[int]
     """Counters of the answers that were verified."""
+    views: Mapping[int, BurstView]
+    """By burst."""
 
 
 def walk(segments: Sequence[Segment], before: Sequence[MinerStanding]) -> Walk:
@@ -31,11 +45,14 @@ def walk(segments: Sequence[Segment], before: Sequence[MinerStanding]) -> Walk:
     found = list(before)
     shares: dict[int, int] = {}
     verified: set[int] = set()
+    views: dict[int, BurstView] = {}
     for segment in segments:
         rules = segment.rules
         book = StandingBook(found, segment.release_digest, rules)
         for record in segment.records:
-            if isinstance(record, Lost | Started | PassedOver):
+            if isinstance(record, Begun):
+                views[record.burst] = _view(record, book, rules)
+            if isinstance(record, Unmoving):
                 continue
             standing = book.standing(record.miner_hotkey)
             after = book.after(record)
@@ -52,4 +69,14 @@ def walk(segments: Sequence[Segment], before: Sequence[MinerStanding]) -> Walk:
                     verified.add(record.draw.counter)
             book.put([after])
         found = book.remembered()
-    return Walk(book, shares, verified)
+    return Walk(book, shares, verified, views)
+
+
+def _view(begun: Begun, book: StandingBook, rules: RuleParams) -> BurstView:
+    hotkeys = {hotkey for block in begun.blocks for hotkey in block} | begun.group.keys()
+    capacities = {hotkey: book.standing(hotkey).capacity for hotkey in hotkeys}
+    everybody = [book.standing(one.hotkey) for one in book.remembered()]
+    return BurstView(
+        shortfalls_ppm=suspects_of(capacities, rules.capacity.shortfall_tolerated_ppm),
+        closed={one.hotkey for one in everybody if not is_gate_open(one, rules.scoring)},
+    )

@@ -9,6 +9,7 @@ and comes again.
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from subnet.config import Settings
@@ -16,12 +17,15 @@ from subnet.core.audit import PPM
 from subnet.core.book import StandingBook
 from subnet.core.capacity import BurstResult, rate_tps_milli, users_max
 from subnet.core.cover import (
+    LATE_SECONDS_MAX,
     RETRIES,
     Cover,
     Pair,
+    Turn,
     arrivals_seconds,
-    burst_seconds,
+    burst_seconds_max,
     burst_starts_at,
+    burst_window,
     draw_cover,
     draw_pair,
     group_of,
@@ -33,7 +37,7 @@ from subnet.core.cover import (
     turn_of,
 )
 from subnet.core.draws import FIRST_PERIOD, period_secret
-from subnet.core.records import Measured
+from subnet.core.records import Begun, Measured, Voided, VoidWord
 from subnet.core.scoring import is_gate_open
 from subnet.core.standing import Blame
 from subnet.ports import Clock
@@ -51,8 +55,20 @@ is full for a moment would refuse more than it answers."""
 RETRY_SECONDS_MAX: Final = 16.0
 LAG_STEP_SECONDS: Final = 1.0
 MICROSECONDS: Final = 1_000_000
+VOID_WORDS: Final = {Blame.NETWORK: VoidWord.NETWORK, Blame.VERIFIER: VoidWord.VERIFIER}
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A burst's instant, by the secret that was in use when it was drawn."""
+
+    number: int
+    period: int
+    turn: Turn
+    starts_at: float
+    """Seconds since the epoch of the wall clock."""
 
 
 class JointProber:
@@ -84,6 +100,8 @@ class JointProber:
         self._cover: Cover | None = None
         self._left: list[Pair] = []
         self._again: list[Pair] = []
+        self._missed_for = VoidWord.STOPPED
+        """Why instants are gone: at first no process was there."""
         self._retries = 0
         """How many more bursts of this cover may be tried again."""
 
@@ -91,77 +109,110 @@ class JointProber:
         """Probe for ever, from the first period on whose secret is committed."""
         while self._store.period() < FIRST_PERIOD:  # noqa: ASYNC110 - it is a file
             await asyncio.sleep(IDLE_SECONDS)
-        number = -1
         async with asyncio.TaskGroup() as group:
             while True:
-                number = await self._until_next(number)
-                burst = self._begin(number)
+                due = await self._until_next()
+                burst = self._begin(due)
                 if burst is not None:
                     await self._probe(burst)
                     group.create_task(self._conclude(burst))
 
-    async def _until_next(self, last: int) -> int:
-        """Sleep to the start of the next burst; its number, above `last`."""
+    async def _until_next(self) -> _Due:
+        """Sleep to the start of the next burst. Those whose instants are gone are void."""
         now = self._clock.now_ns() / 1e9
-        number = max(last + 1, int(now / interval_seconds(self._params)))
-        while True:
-            now = self._clock.now_ns() / 1e9
-            starts_at = self._starts_at(number)
-            if starts_at >= now:
-                await asyncio.sleep(starts_at - now)
-                return number
-            number += 1
+        upcoming = self._store.next_burst()
+        number = max(upcoming or 0, int(now / interval_seconds(self._params)))
+        due = self._due(number)
+        while due.starts_at < now:
+            due = self._due(due.number + 1)
+        if upcoming is not None and upcoming < due.number:
+            self._void(upcoming, due.number - 1, self._missed_for)
+        self._missed_for = VoidWord.LATE
+        await asyncio.sleep(due.starts_at - now)
+        return due
 
-    def _starts_at(self, number: int) -> float:
-        longest = self._params.duration_seconds_max
-        longest += self._settings.validator.request_timeout_seconds
+    def _due(self, number: int) -> _Due:
+        longest = burst_seconds_max(self._params)
         turn = turn_of(self._own_hotkey, self._roster.validators, longest, self._params)
-        return burst_starts_at(self._secret(), number, turn, longest, self._params)
+        period = self._store.period()
+        secret = period_secret(self._store.master_secret, period)
+        starts_at = burst_starts_at(secret, number, turn, longest, self._params)
+        return _Due(number, period, turn, starts_at)
 
-    def _begin(self, number: int) -> Burst | None:
-        """The burst that is now due; None if there is nobody to probe or too much to audit."""
+    def _void(self, first: int, last: int, word: VoidWord) -> None:
+        at_us = self._clock.now_ns() // 1000
+        self._store.save_moves([], [Voided(at_us=at_us, first=first, last=last, word=word)])
+
+    def _begin(self, due: _Due) -> Burst | None:
+        """The burst that is now due; None if it is void before it begins."""
+        number = due.number
+        late = self._clock.now_ns() / 1e9 - due.starts_at
+        if late > LATE_SECONDS_MAX or due.period < self._store.period() - 1:
+            self._void(number, number, VoidWord.LATE)
+            return None
         present = [
             hotkey
             for hotkey in self._roster.peers
             if is_gate_open(self._book.standing(hotkey), self._settings.scoring)
         ]
         if not present:
+            self._void(number, number, VoidWord.NOBODY)
             return None
         if self._store.pending_audits_count() >= self._settings.validator.pending_audits_max:
             _log.warning("no burst: too many answers wait for the referee")
+            self._void(number, number, VoidWord.BUSY)
             return None
         known = {hotkey: self._book.standing(hotkey).capacity for hotkey in present}
         suspects = suspects_of(known, self._params.shortfall_tolerated_ppm)
         unproven = {hotkey for hotkey, capacity in known.items() if not capacity.covers}
         is_retry = bool(self._again)
-        cover, pair = self._next_pair(number, present, suspects, unproven)
+        secret = period_secret(self._store.master_secret, due.period)
+        cover, pair = self._next_pair(secret, number, present, suspects, unproven)
         newcomers = [hotkey for hotkey in present if hotkey not in cover.hotkeys]
         group = group_of(cover, pair, suspects, newcomers, self._params)
-        seconds = burst_seconds(self._secret(), number, self._params)
-        start_us = self._clock.monotonic_us()
-        opens_us = start_us + round(seconds * MICROSECONDS) * self._params.ramp_ppm // PPM
-        return Burst(
-            number=number,
-            period=self._store.period(),
-            cover=cover,
+        begun = Begun(
+            at_us=self._clock.now_ns() // 1000,
+            period=due.period,
+            burst=number,
+            turn=due.turn.number,
+            turns=due.turn.turns,
+            cover=cover.number,
+            blocks=cover.blocks,
             pair=pair,
             is_retry=is_retry,
             group={hotkey: group[hotkey] for hotkey in present if hotkey in group},
-            window=range(opens_us, start_us + round(seconds * MICROSECONDS)),
         )
+        self._store.save_moves([], [begun])
+        burst = Burst(
+            number=number,
+            period=due.period,
+            cover=cover,
+            pair=pair,
+            is_retry=is_retry,
+            group=begun.group,
+            window=burst_window(secret, number, self._clock.monotonic_us(), self._params),
+            begun=begun,
+        )
+        self._ledger.begin(burst)
+        return burst
 
     def _next_pair(
-        self, number: int, present: list[str], suspects: Mapping[str, int], unproven: set[str]
+        self,
+        secret: bytes,
+        number: int,
+        present: list[str],
+        suspects: Mapping[str, int],
+        unproven: set[str],
     ) -> tuple[Cover, Pair]:
         cover = self._cover
         if cover is None or not (self._left or self._again):
-            cover = draw_cover(self._secret(), number + 1, present, suspects, self._params)
+            cover = draw_cover(secret, number + 1, present, suspects, self._params)
             self._cover = cover
             self._left = pairs(len(cover.blocks))
             self._retries = retries_max(len(cover.blocks))
         if self._again:
             return cover, self._again.pop()
-        pair = draw_pair(self._secret(), number, self._left, cover, unproven)
+        pair = draw_pair(secret, number, self._left, cover, unproven)
         self._left.remove(pair)
         return cover, pair
 
@@ -173,7 +224,6 @@ class JointProber:
         seconds = (burst.window.stop - self._clock.monotonic_us()) / MICROSECONDS
         start, end = loop.time(), loop.time() + seconds
         watcher = asyncio.create_task(self._watch_lag(burst))
-        self._ledger.running = burst
         try:
             async with asyncio.TaskGroup() as group:
                 for hotkey in burst.group:
@@ -198,8 +248,8 @@ class JointProber:
         pause = RETRY_SECONDS
         while loop.time() < ends_at:
             outcome = await self._dispatcher.ask(peer, self._dispatcher.next_turn())
-            if outcome.blame in (Blame.NETWORK, Blame.VERIFIER):
-                burst.is_void = True
+            if outcome.blame in VOID_WORDS:
+                burst.void = VOID_WORDS[outcome.blame]
             if outcome.exchange.fault in STALLS:
                 return
             if outcome.blame is None:
@@ -214,13 +264,16 @@ class JointProber:
         while True:
             before = loop.time()
             await asyncio.sleep(LAG_STEP_SECONDS)
-            burst.is_void |= self._faults.note_lag(loop.time() - before - LAG_STEP_SECONDS)
+            if self._faults.note_lag(loop.time() - before - LAG_STEP_SECONDS):
+                burst.void = VoidWord.VERIFIER
 
     async def _conclude(self, burst: Burst) -> None:
         """Fold a burst into the standings, once all its answers were audited."""
         await burst.settled.wait()
         is_current = burst.cover is self._cover
-        if burst.is_void:
+        self._ledger.conclude(burst)
+        if burst.void is not None:
+            self._void(burst.number, burst.number, burst.void)
             _log.warning("burst %d proves nothing: the fault was not the miners'", burst.number)
             if is_current:
                 (self._again if burst.is_retry else self._left).append(burst.pair)
@@ -253,6 +306,3 @@ class JointProber:
     def _suspects(self, burst: Burst) -> set[str]:
         known = {hotkey: self._book.standing(hotkey).capacity for hotkey in burst.group}
         return set(suspects_of(known, self._params.shortfall_retried_ppm))
-
-    def _secret(self) -> bytes:
-        return period_secret(self._store.master_secret, self._store.period())

@@ -28,6 +28,7 @@ from subnet.core.scoring import Score
 from subnet.core.standing import MinerStanding
 from subnet.core.statement import (
     EpochStatement,
+    OpenBurst,
     OpenRecords,
     SecretDigest,
     SignedStatement,
@@ -39,6 +40,7 @@ from subnet.core.statement import (
 )
 from subnet.core.weights import version_key
 from subnet.ports import Chain, Clock, Metagraph, Signer
+from subnet.roles.bursts import BurstLedger
 from subnet.store import ValidatorStore
 
 _log = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class _Outcome:
     own_uid: int | None
     weights: Mapping[int, int]
     records: OpenRecords
+    open_bursts: tuple[OpenBurst, ...]
 
 
 class WeightSetter:
@@ -68,6 +71,7 @@ class WeightSetter:
         chain: Chain,
         store: ValidatorStore,
         book: StandingBook,
+        ledger: BurstLedger,
         clock: Clock,
         signer: Signer,
         release: Release,
@@ -76,6 +80,7 @@ class WeightSetter:
         self._chain = chain
         self._store = store
         self._book = book
+        self._ledger = ledger
         self._clock = clock
         self._signer = signer
         self._own_hotkey = signer.hotkey
@@ -178,6 +183,7 @@ class WeightSetter:
             own_uid=own_uid,
             weights=weights_of(pays, uids, own_uid, is_any_audited=is_any_audited),
             records=self._store.open_records(),
+            open_bursts=self._ledger.open_bursts(),
         )
 
     def _signed(self, epoch: EpochRecord, outcome: _Outcome, root: str) -> SignedStatement:
@@ -186,7 +192,9 @@ class WeightSetter:
         before = None if signed is None else signed.statement
         at_us, period, records = self._clock.now_ns() // 1000, self._store.period(), outcome.records
         in_flight = in_flight_of(records.in_flight, before, at_us)
-        periods = {period, period + 1}
+        # A burst may have been drawn by the secret of the period before.
+        periods = {max(0, period - 1), period, period + 1}
+        periods |= {one.begun.period for one in outcome.open_bursts}
         periods |= {one.period for one in in_flight} | {one.period for one in records.waiting}
         uids = {row.hotkey: row.uid for row in outcome.metagraph.neurons}
         statement = EpochStatement(
@@ -205,6 +213,8 @@ class WeightSetter:
             next_counter=outcome.records.next_counter,
             in_flight=in_flight,
             waiting=records.waiting,
+            next_burst=records.next_burst,
+            open_bursts=outcome.open_bursts,
             standings_digest=standings_digest(outcome.remembered),
             own_uid=outcome.own_uid,
             miners=miner_pays(outcome.scores, outcome.pays, uids),
