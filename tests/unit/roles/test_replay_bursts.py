@@ -1,15 +1,16 @@
 """What bursts proved follows from the answers, and no bad burst of a friend can be left out."""
 
-from itertools import count
+from dataclasses import replace
 
 import pytest
 
 from subnet.core.checks import Outcome
-from subnet.core.cover import interval_seconds
+from subnet.core.cover import burst_window, interval_seconds
 from subnet.core.records import (
     RECORD,
     Answered,
     Begun,
+    InBurst,
     Measured,
     Started,
     Voided,
@@ -17,14 +18,14 @@ from subnet.core.records import (
 )
 from subnet.core.replay import replay
 from subnet.sim.loop import run_virtual
-from tests.replay_support import changed, failed, place_of, restated, signed, verify
+from tests.replay_support import changed, place_of, restated, signed, verify
 from tests.validator_support import FakeMiner, Subnet, make_settings, miner_hotkey
 
 CAPACITY = {
     "is_measured": True,
     "bursts_per_day": 86_400 // 20,
-    "duration_seconds_min": 3.0,
-    "duration_seconds_max": 4.0,
+    "duration_seconds_min": 8.0,
+    "duration_seconds_max": 9.0,
     "answer_seconds_max": 5.0,
     "group_size": 4,
 }
@@ -88,142 +89,234 @@ def test_honest_bursts_replay_over_epochs_and_restarts(files):
     assert VoidWord.STOPPED in words
 
 
-def test_another_rate_than_the_answers_give_is_seen(files):
-    file, number = whole(files)
-    at = place_of(
-        file, Measured, lambda one: one.result.burst == number and one.result.rate_tps_milli
+def problem(file):
+    """What the replay says against the bursts."""
+    return next(
+        (
+            one.detail
+            for one in replay(file, verify)
+            if one.name == "bursts" and one.outcome is Outcome.FAILED
+        ),
+        "",
     )
-    result = RECORD.validate_json(file.lines[at]).result
-    for change in (
-        {"rate_tps_milli": result.rate_tps_milli + 1},
-        {"met_ppm": result.met_ppm + 1},
-        {"met_ppm": 0},
-        {"beside": (*result.beside, 2)},
-        {"burst": number + 1},
-        {"cover": result.cover + 1},
-    ):
-        other = result.model_copy(update=change)
-        assert "bursts" in failed(changed(file, at, result=other)), change
 
 
-def test_more_tokens_in_a_burst_than_an_answers_times_give_are_seen(files):
+def of_burst(number, kind):
+    def is_its_own(record):
+        if isinstance(record, Measured):
+            return isinstance(record, kind) and record.result.burst == number
+        if isinstance(record, Answered):
+            told = record.in_burst
+            return isinstance(record, kind) and told is not None and told.burst == number
+        return isinstance(record, kind) and record.burst == number
+
+    return is_its_own
+
+
+def behind(file, at, *lines):
+    """The same with other lines behind that place."""
+    return restated(file, [*file.lines[: at + 1], *lines, *file.lines[at + 1 :]])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda one: {"rate_tps_milli": one.rate_tps_milli + 1}, "not the rate told"),
+        (lambda one: {"met_ppm": one.met_ppm + 1}, "met other company"),
+        (lambda one: {"met_ppm": 0}, "met other company"),
+        (lambda one: {"beside": (*one.beside, 2)}, "met other company"),
+        (lambda one: {"cover": one.cover + 1}, "met other company"),
+        (lambda one: {"burst": one.burst + 1}, "in which it was not"),
+    ],
+)
+def test_another_rate_or_company_than_the_answers_give_is_seen(files, change, words):
     file, number = whole(files)
+    at = place_of(file, Measured, of_burst(number, Measured))
+    result = RECORD.validate_json(file.lines[at]).result
+    other = result.model_copy(update=change(result))
+    assert words in problem(changed(file, at, result=other))
 
-    def counts(record):
-        return record.in_burst is not None and record.in_burst.burst == number
 
-    inside = place_of(file, Answered, lambda one: counts(one) and one.in_burst.tokens)
-    told = RECORD.validate_json(file.lines[inside]).in_burst
-    for other in (
-        None,
-        told.model_copy(update={"tokens": 0}),
-        told.model_copy(update={"burst": 0}),
-    ):
-        assert "bursts" in failed(changed(file, inside, in_burst=other)), other
-    for tokens in (told.tokens + 10**6,):
-        more = told.model_copy(update={"tokens": tokens})
-        assert "bursts" in failed(changed(file, inside, in_burst=more))
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _: None, "untold"),
+        (lambda told: told.model_copy(update={"tokens": 0}), "not what its times give"),
+        (lambda told: told.model_copy(update={"tokens": told.tokens + 1}), "not what its times"),
+        (lambda told: told.model_copy(update={"burst": 0}), "untold"),
+    ],
+)
+def test_other_tokens_in_a_burst_than_an_answers_times_give_are_seen(files, change, words):
+    file, number = whole(files)
+    at = place_of(file, Begun, of_burst(number, Begun))
+    begun = RECORD.validate_json(file.lines[at])
+    window = burst_window(file.secrets[begun.period], number, begun.at_us, file.rules.capacity)
+
+    def is_inside(record):
+        middle = window.start + 3_000_000 < record.at_us < window.stop - 2_000_000
+        return of_burst(number, Answered)(record) and middle
+
+    at = place_of(file, Answered, is_inside)
+    told = RECORD.validate_json(file.lines[at]).in_burst
+    assert told.tokens == RECORD.validate_json(file.lines[at]).response.output_tokens
+    assert words in problem(changed(file, at, in_burst=change(told)))
+
+
+def test_an_answer_for_a_burst_that_never_began_is_seen(files):
+    file = files[1]
+    at = place_of(file, Answered, lambda one: one.in_burst is None)
+    told = InBurst(burst=10**6, tokens=0)
+    assert "never began" in problem(changed(file, at, in_burst=told))
+
+
+def test_more_tokens_than_an_answer_has_are_seen_before_the_secret_is(files):
+    file, number = whole(files)
+    at = place_of(file, Answered, of_burst(number, Answered))
+    told = InBurst(burst=number, tokens=10**6)
+    hidden = replace(changed(file, at, in_burst=told), secrets={})
+    assert "than it has" in problem(hidden)
 
 
 def test_a_friends_bad_burst_that_is_left_out_is_seen(files):
     file, number = whole(files)
-    of_burst = lambda one: isinstance(one, Measured) and one.result.burst == number  # noqa: E731
-    friend = next(one.miner_hotkey for one in records_of(file) if of_burst(one))
-    assert "bursts" in failed(without(file, of_burst))
-    assert "bursts" in failed(
-        without(file, lambda one: of_burst(one) and one.miner_hotkey == friend)
-    )
-    begin = place_of(file, Begun, lambda one: one.burst == number)
-    assert "bursts" in failed(
-        without(file, lambda one: isinstance(one, Begun) and one.burst == number)
-    )
-    group = RECORD.validate_json(file.lines[begin]).group
-    fewer = {hotkey: beside for hotkey, beside in group.items() if hotkey != friend}
-    lines = [*changed(file, begin, group=fewer).lines]
-    hidden = restated(file, lines)
-    hidden = without(hidden, lambda one: of_burst(one) and one.miner_hotkey == friend)
-    assert "bursts" in failed(hidden)
-    lines = []
-    for line in hidden.lines:
+    rates = of_burst(number, Measured)
+    friend = next(one.miner_hotkey for one in records_of(file) if rates(one))
+    assert "under way are others" in problem(without(file, rates))
+    alone = without(file, lambda one: rates(one) and one.miner_hotkey == friend)
+    assert "only some" in problem(alone)
+    begin = place_of(alone, Begun, of_burst(number, Begun))
+    group = RECORD.validate_json(alone.lines[begin]).group
+    others = {hotkey: beside for hotkey, beside in group.items() if hotkey != friend}
+    lines = [*changed(alone, begin, group=others).lines]
+    for at, line in enumerate(lines):
         record = RECORD.validate_json(line)
         if isinstance(record, Answered) and record.miner_hotkey == friend:
-            line = record.model_copy(update={"in_burst": None}).to_bytes()
-        lines.append(line)
-    assert "bursts" in failed(restated(file, lines)), "it was asked before and after the instant"
+            lines[at] = record.model_copy(update={"in_burst": None}).to_bytes()
+    assert "was left out" in problem(restated(file, lines))
+
+
+def test_rates_that_come_before_the_audits_are_seen(files):
+    file, number = whole(files)
+    at = place_of(file, Measured, of_burst(number, Measured))
+    first = place_of(file, Answered, of_burst(number, Answered))
+    line = file.lines[at]
+    early = without(file, lambda one: one.to_bytes() == line)
+    assert "before all answers were audited" in problem(behind(early, first, line))
 
 
 @pytest.mark.parametrize("word", VoidWord)
 def test_a_burst_that_is_called_void_without_a_sign_of_it_is_seen(files, word):
     """But for our own machine's fault: that it was overloaded is the validator's word."""
     file, number = whole(files)
-    lines, is_told = [], False
-    for line in file.lines:
-        record = RECORD.validate_json(line)
-        if isinstance(record, Measured) and record.result.burst == number:
-            if not is_told:
-                void = Voided(at_us=record.at_us, first=number, last=number, word=word)
-                lines.append(void.to_bytes())
-            is_told = True
-        else:
-            lines.append(line)
-    assert ("bursts" in failed(restated(file, lines))) is (word is not VoidWord.VERIFIER)
+    rates = of_burst(number, Measured)
+    at = place_of(file, Measured, rates)
+    at_us = RECORD.validate_json(file.lines[at]).at_us
+    void = Voided(at_us=at_us, first=number, last=number, word=word).to_bytes()
+    told = problem(without(behind(file, at - 1, void), rates))
+    words = {
+        VoidWord.STOPPED: "no process had stopped",
+        VoidWord.NETWORK: "no request shows it",
+        VoidWord.VERIFIER: "",
+    }.get(word, "no reason there")
+    assert (words in told) and bool(told) is bool(words)
+    assert "its rates are told" in problem(behind(file, at, void))
 
 
-def test_a_burst_that_never_began_for_a_reason_of_others_is_seen(files):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"last": 10**9}, "before its interval began"),
+        ({"first": 10**9}, "before its interval began"),
+        ({"first": 1}, "was due"),
+        ({"word": VoidWord.NETWORK}, "no reason there"),
+        ({"word": VoidWord.VERIFIER}, "no reason there"),
+    ],
+)
+def test_an_interval_without_a_burst_has_its_reason(files, change, words):
+    def never_began(record):
+        return record.word in (VoidWord.LATE, VoidWord.STOPPED, VoidWord.NOBODY)
+
+    for file in files[1:]:
+        records = records_of(file)
+        began = {one.burst for one in records if isinstance(one, Begun)}
+        began |= {one.begun.burst for one in file.said_before.open_bursts}
+        for at, record in enumerate(records):
+            if isinstance(record, Voided) and never_began(record) and record.first not in began:
+                assert words in problem(changed(file, at, **change))
+                return
+    raise AssertionError("every interval had its burst")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda one: {"at_us": one.at_us + 6_000_000}, "another instant"),
+        (lambda one: {"at_us": one.at_us - 6_000_000}, "another instant"),
+        (lambda one: {"turn": one.turns}, "no turn"),
+        (lambda one: {"turns": 100}, "no turn"),
+        (lambda one: {"period": one.period + 2}, "not of period"),
+        (lambda one: {"pair": (0, 99)}, "no such blocks"),
+        (lambda one: {"burst": one.burst + 1}, "was due, and burst"),
+        (lambda one: {"group": one.group | {one.blocks[one.pair[0]][0]: (99,)}}, "other blocks"),
+        (lambda one: {"group": one.group | {miner_hotkey(5): one.pair}}, "was closed"),
+        (lambda one: {"group": one.group | {aside(one): one.pair}}, "nothing lets"),
+        (
+            lambda one: {"group": one.group | {miner_hotkey(40 + n): one.pair for n in range(4)}},
+            "newcomers",
+        ),
+    ],
+)
+def test_another_instant_or_company_than_is_drawn_is_seen(files, change, words):
     file, number = whole(files)
-    for word in (VoidWord.NETWORK, VoidWord.VERIFIER, VoidWord.STOPPED):
-        lines = []
-        for line in file.lines:
-            record = RECORD.validate_json(line)
-            if isinstance(record, Begun) and record.burst == number:
-                void = Voided(at_us=record.at_us, first=number, last=number, word=word)
-                line = void.to_bytes()
-            if not isinstance(record, Measured):
-                lines.append(line)
-        assert "bursts" in failed(restated(file, lines)), word
-
-
-def test_another_instant_turn_cover_or_company_is_seen(files):
-    file, number = whole(files)
-    at = place_of(file, Begun, lambda one: one.burst == number)
+    at = place_of(file, Begun, of_burst(number, Begun))
     begun = RECORD.validate_json(file.lines[at])
-    first, *others = begun.blocks
-    stranger = miner_hotkey(40)
-    for change in (
-        {"at_us": begun.at_us + 6_000_000},
-        {"at_us": begun.at_us - 6_000_000},
-        {"turn": begun.turns},
-        {"turns": 100},
-        {"period": begun.period + 1},
-        {"pair": (0, 99)},
-        {"burst": number + 1},
-        {"group": {**begun.group, first[0]: (0,)}},
-    ):
-        assert "bursts" in failed(changed(file, at, **change)), change
-    assert stranger not in first and others
+    assert len(begun.blocks) > 2
+    assert words in problem(changed(file, at, **change(begun)))
+
+
+def aside(begun):
+    """A hotkey of a block that does not meet."""
+    there = {0, 1, 2} - {*begun.pair}
+    return begun.blocks[min(there)][0]
+
+
+def test_a_burst_that_outlives_its_process_is_seen(files):
+    file, number = whole(files)
+    started = Started(at_us=1, rules=file.rules, release_digest=file.said.release_digest)
+    at = place_of(file, Begun, of_burst(number, Begun))
+    assert "outlived the process" in problem(behind(file, at, started.to_bytes()))
 
 
 def test_a_cover_whose_order_is_chosen_is_seen(files):
-    for file in files[1:]:
-        for at, record in zip(count(), records_of(file), strict=False):
-            is_drawn_here = isinstance(record, Begun) and record.cover == record.burst + 1
-            if is_drawn_here and record.period in file.secrets:
-                first, second, *rest = record.blocks
-                swapped = ((second[0], *first[1:]), (first[0], *second[1:]), *rest)
-                assert "bursts" in failed(changed(file, at, blocks=swapped))
-                return
-    raise AssertionError("no cover was drawn")
+    places = [
+        (file, at, record)
+        for file in files[1:]
+        for at, record in enumerate(records_of(file))
+        if isinstance(record, Begun) and record.period in file.secrets
+    ]
+    file, at, record = next(one for one in places if one[2].cover == one[2].burst + 1)
+    assert "than the secret draws" in problem(changed(file, at, **swapped(record)))
+    later = record.model_copy(update={"burst": record.burst + 1, **swapped(record)})
+    assert "has other blocks" in problem(behind(file, at, later.to_bytes()))
+
+
+def swapped(begun):
+    """Two hotkeys change places."""
+    (one, *first), (other, *second), *rest = begun.blocks
+    blocks = ((other, *first), (one, *second), *rest)
+    places = {one: other, other: one}
+    group = {places.get(hotkey, hotkey): beside for hotkey, beside in begun.group.items()}
+    return {"blocks": blocks, "group": group}
 
 
 def test_a_validator_that_stops_its_bursts_is_seen(files):
     """Whoever would keep a rate from better days."""
     file = next(one for one in files[1:] if one.said.next_burst is not None)
     late_us = 1000 * 10**6 + round(interval_seconds(file.rules.capacity) * 10**6)
-    assert "bursts" in failed(signed(file, at_us=file.said.at_us + late_us))
-    assert "bursts" in failed(signed(file, next_burst=file.said.next_burst + 1))
-    assert "bursts" in failed(
-        signed(file, open_bursts=()) if file.said.open_bursts else signed(file, next_burst=None)
-    )
+    told = problem(signed(file, at_us=file.said.at_us + late_us))
+    assert "neither began nor is void" in told
+    assert "next burst" in problem(signed(file, next_burst=file.said.next_burst + 1))
+    assert "next burst" in problem(signed(file, next_burst=None))
 
 
 def test_bursts_under_way_at_an_epochs_end_are_carried_over(files):
@@ -232,6 +325,6 @@ def test_bursts_under_way_at_an_epochs_end_are_carried_over(files):
     for other in (
         (),
         (one.model_copy(update={"credits_ppm": {miner_hotkey(0): 10**12}}),),
-        (one.model_copy(update={"waiting": ()}),) if one.waiting else (),
+        (one.model_copy(update={"begun": one.begun.model_copy(update={"at_us": 1})}),),
     ):
-        assert "bursts" in failed(signed(file, open_bursts=other))
+        assert "under way are others" in problem(signed(file, open_bursts=other))
