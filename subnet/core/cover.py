@@ -22,6 +22,8 @@ from subnet.core.capacity import Capacity, CapacityParams
 COVERS_REMEMBERED = 6
 """Who had a second try within so many covers leaves half of them to others."""
 DAY_SECONDS = 86_400
+LATE_SECONDS_MAX = 5.0
+"""How much later than its instant a burst may begin."""
 _UNIT = 2**64
 
 Pair = tuple[int, int]
@@ -188,6 +190,17 @@ def burst_seconds(secret: bytes, burst: int, params: CapacityParams) -> float:
     """How long a burst lasts, its ramp included."""
     low, high = params.duration_seconds_min, params.duration_seconds_max
     return low + (high - low) * _uniform(b"seconds", secret, burst)
+
+
+def burst_window(secret: bytes, burst: int, start_us: int, params: CapacityParams) -> range:
+    """When what arrives counts, in microseconds of the clock of `start_us`: after the ramp."""
+    length_us = round(burst_seconds(secret, burst, params) * 1_000_000)
+    return range(start_us + length_us * params.ramp_ppm // PPM, start_us + length_us)
+
+
+def burst_seconds_max(params: CapacityParams) -> float:
+    """Within which time a burst is over, its last answers included."""
+    return params.duration_seconds_max + params.answer_seconds_max
 
 
 def arrivals_seconds(

@@ -178,7 +178,7 @@ def test_a_burst_loads_all_at_once_up_to_its_limit_and_no_more(live):
 
 def test_before_the_first_burst_nobody_is_weighed(live):
     """Else pay would go by identity: four hotkeys on one engine would get four times its pay."""
-    subnet = live("honest", "honest", capacity={"bursts_per_day": 200}, validator={"epochs_max": 1})
+    subnet = live("honest", "honest", capacity={"bursts_per_day": 540}, validator={"epochs_max": 1})
     first_us = min(one.at_us for one in measured(subnet))
     closed = [subnet.store.epoch_file(block) for block in subnet.store.closed_epochs()]
     early = [one for one in closed if one.said.at_us < first_us]
