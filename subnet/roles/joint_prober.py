@@ -230,6 +230,8 @@ class JointProber:
                     for arrival in self._arrivals(burst, peers[hotkey], seconds):
                         user = self._user(burst, peers[hotkey], start + arrival, end)
                         group.create_task(user)
+            # If all have stalled, what the prober asks meanwhile still counts.
+            await asyncio.sleep(max(0.0, end - loop.time()))
         finally:
             watcher.cancel()
             self._ledger.running = None

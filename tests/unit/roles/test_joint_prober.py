@@ -134,6 +134,12 @@ def verify(message, signature, hotkey):
     return signature == "0" * 128 or is_signed(message, signature, hotkey)
 
 
+def assert_replays(subnet):
+    for block in subnet.store.closed_epochs():
+        found = replay(subnet.store.epoch_file(block), verify)
+        assert [one for one in found if one.outcome is Outcome.FAILED] == []
+
+
 def test_anybody_computes_from_the_records_what_the_bursts_proved(live):
     subnet = live("honest", "honest", "foreign seed")
     files = [subnet.store.epoch_file(block) for block in subnet.store.closed_epochs()]
@@ -209,6 +215,7 @@ def test_a_users_prompt_may_fall_into_a_burst_and_counts_there(live):
 def test_no_burst_begins_while_the_referee_lags(live):
     lag = {"audit_interval_seconds": 1000.0, "pending_audits_max": 5, "epochs_max": 3}
     subnet = live("honest", "honest", validator=lag)
+    assert_replays(subnet)
     assert len(measured(subnet)) == 0
     assert sum(len(miner.asked) for miner in subnet.miners) < 60
 
@@ -227,6 +234,7 @@ def test_a_burst_in_which_the_network_failed_proves_nothing(live):
         assert found.blames.get(Blame.NETWORK, 0) > 3
         assert Blame.MINER not in found.blames
         assert proven(subnet, number) == pytest.approx(1000 / TOKEN_SECONDS, rel=0.1)
+    assert_replays(subnet)
     shown = [one.result.rate_tps_milli for one in measured(subnet)]
     assert len(shown) >= 12
     assert min(shown) > 800 / TOKEN_SECONDS
@@ -239,6 +247,7 @@ def test_one_miner_out_of_reach_is_to_blame_itself(live):
         await asyncio.sleep(10_000)
 
     subnet = live(*["honest"] * 4, before=cut, validator={"epochs_max": 5})
+    assert_replays(subnet)
     assert standing(subnet, 0).blames[Blame.MINER] > 3
     assert Blame.NETWORK not in standing(subnet, 0).blames
     shares = subnet.shares()
@@ -279,5 +288,6 @@ def test_a_busy_loop_of_ours_is_held_against_nobody(live):
             await asyncio.sleep(1)
 
     subnet = live(*["honest"] * 4, before=stall, validator={"epochs_max": 5})
+    assert_replays(subnet)
     assert standing(subnet, 0).blames[Blame.VERIFIER] > 3
     assert Blame.MINER not in standing(subnet, 0).blames
