@@ -14,6 +14,7 @@ from subnet.core.capacity import CapacityParams, credit_ppm, rate_tps_milli
 from subnet.core.checks import EpochFile, FailedError, OpenError, Segment
 from subnet.core.cover import (
     LATE_SECONDS_MAX,
+    PERIODS_MAX,
     Cover,
     Turn,
     burst_seconds_max,
@@ -152,7 +153,7 @@ class _Fold:
         self._next = number + 1
         before = self._file.said_before
         earliest = self._file.said.period if before is None else before.period
-        if not earliest - 1 <= record.period <= self._file.said.period:
+        if not earliest - PERIODS_MAX <= record.period <= self._file.said.period:
             raise FailedError(f"burst {number} is not of period {record.period}")
         _assert_group(record, self._walked.views[number], params)
         blocks = self._covers.setdefault(record.cover, record.blocks)

@@ -18,6 +18,7 @@ from subnet.core.book import StandingBook
 from subnet.core.capacity import BurstResult, rate_tps_milli, users_max
 from subnet.core.cover import (
     LATE_SECONDS_MAX,
+    PERIODS_MAX,
     RETRIES,
     Cover,
     Pair,
@@ -147,7 +148,7 @@ class JointProber:
         """The burst that is now due; None if it is void before it begins."""
         number = due.number
         late = self._clock.now_ns() / 1e9 - due.starts_at
-        if late > LATE_SECONDS_MAX or due.period < self._store.period() - 1:
+        if late > LATE_SECONDS_MAX or due.period < self._store.period() - PERIODS_MAX:
             self._void(number, number, VoidWord.LATE)
             return None
         present = [
