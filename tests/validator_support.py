@@ -192,12 +192,8 @@ _FAULTS = {
 }
 
 
-_RETRY_AFTER_MS = {
-    "full": 500,
-    "full for ever": None,
-    "full for long": 60_001,
-    "out of budget": 500,
-}
+_RETRY_AFTER_MS = {"full for ever": None, "full for long": 60_001}
+"""Of those that are no honest back-pressure; others say 500."""
 
 
 def refusal_of(request: Any, hotkey: str, reason: str, retry_after_ms: int | None) -> Refusal:
@@ -222,7 +218,7 @@ def _exchange(
     slow = 20_000_000 if miner.behaviour == "slow" else 500_000
     refusal = None
     if reason is not None:
-        wait_ms = _RETRY_AFTER_MS[miner.behaviour]
+        wait_ms = _RETRY_AFTER_MS.get(miner.behaviour, 500)
         refusal = refusal_of(request, miner.hotkey, reason, wait_ms)
     return Exchange(
         request=request,

@@ -22,6 +22,9 @@ from subnet.core.capacity import Capacity, CapacityParams
 COVERS_REMEMBERED = 6
 """Who had a second try within so many covers leaves half of them to others."""
 DAY_SECONDS = 86_400
+PERIODS_MAX = 24
+"""How many periods may pass between the draw of a burst's instant and the burst: one, with as many
+bursts as by default; with less than one in two epochs the secret is revealed before, and tells."""
 LATE_SECONDS_MAX = 5.0
 """How much later than its instant a burst may begin."""
 _UNIT = 2**64

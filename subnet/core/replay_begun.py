@@ -71,10 +71,10 @@ def assert_group(record: Begun, view: BurstView, params: CapacityParams) -> None
     for hotkey, beside in record.group.items():
         if hotkey in riders and beside != both:
             raise FailedError(f"burst {number}: {hotkey} met other blocks")
-    newcomers = riders - known
+    newcomers = record.group.keys() - known - view.shortfalls_ppm.keys()
     if uninvited := riders & known - view.shortfalls_ppm.keys():
         raise FailedError(f"burst {number}: nothing lets {min(uninvited)} ride along")
-    if len(newcomers) > max(1, params.group_size // 4) + params.group_size // 2:
+    if len(newcomers) > max(1, params.group_size // 4):
         raise FailedError(f"burst {number}: {len(newcomers)} newcomers ride along")
 
 

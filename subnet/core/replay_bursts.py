@@ -21,6 +21,7 @@ from subnet.core.burst_plan import (
 from subnet.core.capacity import CapacityParams, credit_ppm, rate_tps_milli
 from subnet.core.checks import EpochFile, FailedError, OpenError, Segment
 from subnet.core.cover import (
+    PERIODS_MAX,
     burst_window,
     interval_seconds,
 )
@@ -165,7 +166,7 @@ class _Fold:
         self._next = number + 1
         before = self._file.said_before
         earliest = self._file.said.period if before is None else before.period
-        if not earliest - 1 <= record.period <= self._file.said.period:
+        if not earliest - PERIODS_MAX <= record.period <= self._file.said.period:
             raise FailedError(f"burst {number} is not of period {record.period}")
         again = assert_planned(record, self._plan)
         if again is None or again.instead_of is None:
@@ -276,10 +277,7 @@ class _Fold:
                 continue
             if hotkey in self._awaited[number]:
                 raise FailedError(f"burst {number}: the second try of {hotkey} was due")
-            places = {one for at in begun.pair for one in begun.blocks[at]}
-            is_new = number + 1 == begun.cover or begun.cover == 0
-            known = {one for block in begun.blocks for one in block}
-            if hotkey in places or hotkey in begun.absent or (is_new and hotkey not in known):
+            if _had_a_place(hotkey, begun, rules):
                 raise FailedError(f"{hotkey} was left out of burst {number}")
 
     def _settle(self, record: Audited | PassedOver) -> None:
@@ -300,6 +298,16 @@ class _Fold:
 def _reopened(stated: OpenBurst) -> _Open:
     waiting = {one.counter: one for one in stated.waiting}
     return _Open(stated.begun, Counter(stated.credits_ppm), waiting)
+
+
+def _had_a_place(hotkey: str, begun: Begun, rules: RuleParams) -> bool:
+    """Whether a burst would have asked it, had it been there."""
+    if begun.instead_of is not None:
+        return hotkey in begun.absent
+    known = {one for block in begun.blocks for one in block}
+    has_room = len(begun.group.keys() - known) < max(1, rules.capacity.group_size // 4)
+    seats = {one for at in begun.pair for one in begun.blocks[at]}
+    return hotkey in seats or (has_room and hotkey not in known)
 
 
 def _assert_counted(record: Answered, begun: Begun, window: range) -> None:

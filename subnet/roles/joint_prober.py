@@ -26,6 +26,7 @@ from subnet.core.burst_plan import (
 from subnet.core.capacity import Capacity, has_fallen, rate_tps_milli, users_max
 from subnet.core.cover import (
     LATE_SECONDS_MAX,
+    PERIODS_MAX,
     Cover,
     Pair,
     Turn,
@@ -58,7 +59,6 @@ RETRY_SECONDS: Final = 0.5
 """How long a burst's user waits after a fault; twice as long after each in a row, or a miner that
 is full for a moment would refuse more than it answers."""
 RETRY_SECONDS_MAX: Final = 16.0
-PERIOD_LOOK_SECONDS: Final = 10.0
 LAG_STEP_SECONDS: Final = 1.0
 MICROSECONDS: Final = 1_000_000
 VOID_WORDS: Final = {Blame.NETWORK: VoidWord.NETWORK, Blame.VERIFIER: VoidWord.VERIFIER}
@@ -119,17 +119,7 @@ class JointProber:
                     group.create_task(self._conclude(burst))
 
     async def _until_next(self) -> _Due:
-        """Sleep to the start of the next burst, drawn anew before its secret is revealed."""
-        while True:
-            due = self._next_due()
-            while due.period >= self._store.period() - 1:
-                wait = due.starts_at - self._clock.now_ns() / 1e9
-                if wait <= 0:
-                    return due
-                await asyncio.sleep(min(wait, PERIOD_LOOK_SECONDS))
-
-    def _next_due(self) -> _Due:
-        """The next burst. Those whose instants are gone are void."""
+        """Sleep to the start of the next burst. Those whose instants are gone are void."""
         now = self._clock.now_ns() / 1e9
         upcoming = self._store.next_burst()
         number = max(upcoming or 0, int(now / interval_seconds(self._params)))
@@ -139,6 +129,7 @@ class JointProber:
         if upcoming is not None and upcoming < due.number:
             self._void(upcoming, due.number - 1, self._missed_for)
         self._missed_for = VoidWord.LATE
+        await asyncio.sleep(due.starts_at - now)
         return due
 
     def _due(self, number: int) -> _Due:
@@ -157,7 +148,7 @@ class JointProber:
         """The burst that is now due; None if it is void before it begins."""
         number = due.number
         late = self._clock.now_ns() / 1e9 - due.starts_at
-        if late > LATE_SECONDS_MAX or due.period < self._store.period() - 1:
+        if late > LATE_SECONDS_MAX or due.period < self._store.period() - PERIODS_MAX:
             self._void(number, number, VoidWord.LATE)
             return None
         present = [
@@ -242,6 +233,8 @@ class JointProber:
                     for arrival in self._arrivals(burst, peers[hotkey], seconds):
                         user = self._user(burst, peers[hotkey], start + arrival, end)
                         group.create_task(user)
+            # If all have stalled, what the prober asks meanwhile still counts.
+            await asyncio.sleep(max(0.0, end - loop.time()))
         finally:
             watcher.cancel()
             self._ledger.running = None

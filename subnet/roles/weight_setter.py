@@ -13,6 +13,7 @@ from protocol.release import Release
 from subnet.config import Settings
 from subnet.core.book import StandingBook
 from subnet.core.burst_plan import BurstPlan
+from subnet.core.cover import PERIODS_MAX
 from subnet.core.draws import FIRST_PERIOD, anchor_of, period_secret, secret_digest
 from subnet.core.earnings import (
     is_any_judged,
@@ -225,8 +226,8 @@ class WeightSetter:
         before = None if signed is None else signed.statement
         at_us, period, records = self._clock.now_ns() // 1000, self._store.period(), outcome.records
         in_flight = in_flight_of(records.in_flight, before, at_us)
-        # A burst may have been drawn by the secret of the period before.
-        periods = {max(FIRST_PERIOD, period - 1), period, period + 1}
+        # A burst may have been drawn by the secret of a period before.
+        periods = set(range(max(FIRST_PERIOD, period - PERIODS_MAX), period + 2))
         periods |= {one.begun.period for one in outcome.open_bursts}
         periods |= {one.period for one in in_flight} | {one.period for one in records.waiting}
         known = {period: outcome.start, period + 1: PeriodStart(None, pool)}
