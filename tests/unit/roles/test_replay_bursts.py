@@ -17,42 +17,24 @@ from subnet.core.records import (
     VoidWord,
 )
 from subnet.core.replay import replay
-from subnet.sim.loop import run_virtual
-from tests.replay_support import changed, place_of, restated, signed, verify
-from tests.validator_support import FakeMiner, Subnet, make_settings, miner_hotkey
-
-CAPACITY = {
-    "is_measured": True,
-    "bursts_per_day": 86_400 // 20,
-    "duration_seconds_min": 8.0,
-    "duration_seconds_max": 9.0,
-    "answer_seconds_max": 5.0,
-    "group_size": 4,
-}
-WORDS = ("honest", "honest", "full", "slow", "honest", "foreign seed", "honest")
+from tests.replay_support import (
+    behind,
+    burst_files,
+    changed,
+    of_burst,
+    place_of,
+    problem,
+    records_of,
+    restated,
+    signed,
+    verify,
+)
+from tests.validator_support import miner_hotkey
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Epochs with bursts of two blocks at a time, over two processes of one validator."""
-    path = tmp_path_factory.mktemp("bursts") / "validator.sqlite"
-    made = {}
-    for run in range(2):
-        settings = make_settings(
-            validator={"epochs_max": 7}, audit={"organic_ppm": 0}, capacity=CAPACITY
-        )
-        miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(WORDS)]
-        subnet = Subnet(path, miners, settings, first_block=1000 * run)
-        subnet.store.add_prompts([f"prompt {run} {n}" for n in range(20)])
-        run_virtual(subnet.run())
-        for block in subnet.store.closed_epochs():
-            made[block] = subnet.store.epoch_file(block)
-        subnet.store.close()
-    return list(made.values())
-
-
-def records_of(file):
-    return [RECORD.validate_json(line) for line in file.lines]
+    return burst_files(tmp_path_factory.mktemp("bursts") / "validator.sqlite")
 
 
 def whole(files):
@@ -87,35 +69,6 @@ def test_honest_bursts_replay_over_epochs_and_restarts(files):
     assert open_ones > 0, "some burst outlives its epoch"
     words = {one.word for file in files for one in records_of(file) if isinstance(one, Voided)}
     assert VoidWord.STOPPED in words
-
-
-def problem(file):
-    """What the replay says against the bursts."""
-    return next(
-        (
-            one.detail
-            for one in replay(file, verify)
-            if one.name == "bursts" and one.outcome is Outcome.FAILED
-        ),
-        "",
-    )
-
-
-def of_burst(number, kind):
-    def is_its_own(record):
-        if isinstance(record, Measured):
-            return isinstance(record, kind) and record.result.burst == number
-        if isinstance(record, Answered):
-            told = record.in_burst
-            return isinstance(record, kind) and told is not None and told.burst == number
-        return isinstance(record, kind) and record.burst == number
-
-    return is_its_own
-
-
-def behind(file, at, *lines):
-    """The same with other lines behind that place."""
-    return restated(file, [*file.lines[: at + 1], *lines, *file.lines[at + 1 :]])
 
 
 @pytest.mark.parametrize(
