@@ -71,8 +71,11 @@ class Probed:
         retries = retries_max(len(cover.blocks))
         again: list[tuple[Pair, int, dict[str, tuple[int, ...]]]] = []
         while left or again:
-            pair, first, group = again.pop() if again else (self._next(cover, left), None, {})
-            group |= group_of(cover, pair, self._suspects(), (), self.params)
+            if again:
+                pair, first, group = again.pop()
+            else:
+                pair, first = self._next(cover, left), None
+                group = group_of(cover, pair, self._suspects(), (), self.params)
             fallen = self._burst(cover, group, first)
             blocks = len(cover.blocks)
             wanted = tried_again_for(fallen, self.asked, self.covers, retries, blocks)
