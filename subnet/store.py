@@ -85,6 +85,10 @@ class ValidatorStore(Protocol):
         """Standings that moved, and why."""
         ...
 
+    def next_burst(self) -> int | None:
+        """All intervals below it were due for a burst; None before the first."""
+        ...
+
     def open_records(self) -> OpenRecords:
         """All since the last statement."""
         ...

@@ -1,5 +1,6 @@
 """Statements for tests that need one and not what it says."""
 
+from subnet.core.burst_plan import BurstPlan
 from subnet.core.statement import EpochStatement, SignedStatement, records_root, standings_digest
 from tests.validator_support import VALIDATOR, FakeSigner
 
@@ -22,6 +23,9 @@ def make_statement(*, epoch_block=20, lines=(), **changes) -> SignedStatement:
         "next_counter": 0,
         "in_flight": (),
         "waiting": (),
+        "next_burst": None,
+        "open_bursts": (),
+        "burst_plan": BurstPlan(),
         "standings_digest": standings_digest([]),
         "own_uid": 0,
         "miners": (),

@@ -45,7 +45,7 @@ from subnet.ports import (
 )
 from subnet.roles.supervisor import Supervisor
 from subnet.roles.validator import Validator, World
-from subnet.sim.loop import LoopClock
+from subnet.sim.loop import START_SECONDS, LoopClock
 from tests.calibration_support import PROVENANCE
 
 VALIDATOR = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
@@ -192,12 +192,8 @@ _FAULTS = {
 }
 
 
-_RETRY_AFTER_MS = {
-    "full": 500,
-    "full for ever": None,
-    "full for long": 60_001,
-    "out of budget": 500,
-}
+_RETRY_AFTER_MS = {"full for ever": None, "full for long": 60_001}
+"""Of those that are no honest back-pressure; others say 500."""
 
 
 def refusal_of(request: Any, hotkey: str, reason: str, retry_after_ms: int | None) -> Refusal:
@@ -222,7 +218,7 @@ def _exchange(
     slow = 20_000_000 if miner.behaviour == "slow" else 500_000
     refusal = None
     if reason is not None:
-        wait_ms = _RETRY_AFTER_MS[miner.behaviour]
+        wait_ms = _RETRY_AFTER_MS.get(miner.behaviour, 500)
         refusal = refusal_of(request, miner.hotkey, reason, wait_ms)
     return Exchange(
         request=request,
@@ -326,7 +322,7 @@ class FakeChain:
     def _block(self) -> int:
         if self.is_down:
             raise ChainError("fake: down")
-        blocks = (asyncio.get_running_loop().time() - 1000.0) / BLOCK_SECONDS
+        blocks = (asyncio.get_running_loop().time() - START_SECONDS) / BLOCK_SECONDS
         return self.first_block + int(blocks)
 
     async def block_number(self) -> int:
@@ -509,7 +505,8 @@ class Subnet:
         self.client = FakeClient(miners)
         self.referee = HashReferee()
         self.store = SqliteValidatorStore(path, {"hotkey": VALIDATOR}, bytes(range(32)))
-        self.store.begin(0, InUse(rules=settings.rules, release_digest=RELEASE.digest()))
+        starts_at_us = round((START_SECONDS + self.chain.first_block * BLOCK_SECONDS) * 1e6)
+        self.store.begin(starts_at_us, InUse(rules=settings.rules, release_digest=RELEASE.digest()))
         self.store.save_evidence_rules(
             EvidenceRules(
                 release=RELEASE,

@@ -43,6 +43,8 @@ class CapacityParams(_Frozen):
     bursts_per_day: Annotated[int, Field(ge=1, le=86_400)] = 72
     duration_seconds_min: BurstSeconds = 20.0
     duration_seconds_max: BurstSeconds = 120.0
+    answer_seconds_max: BurstSeconds = 30.0
+    """What a validator's turn leaves for a burst's last answers."""
     ramp_ppm: Annotated[int, Field(ge=0, le=900_000)] = 250_000
     """Share of a burst in which its load rises; only what arrives after it counts."""
     concurrency_max: Annotated[int, Field(ge=1, le=4096)] = 64

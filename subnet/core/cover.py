@@ -22,6 +22,11 @@ from subnet.core.capacity import ONE_BLOCK, Capacity, CapacityParams
 COVERS_REMEMBERED = 6
 """Who had a second try within so many covers leaves half of them to others."""
 DAY_SECONDS = 86_400
+PERIODS_MAX = 24
+"""How many periods may pass between the draw of a burst's instant and the burst: one, with as many
+bursts as by default; with less than one in two epochs the secret is revealed before, and tells."""
+LATE_SECONDS_MAX = 5.0
+"""How much later than its instant a burst may begin."""
 _UNIT = 2**64
 
 Pair = tuple[int, int]
@@ -203,6 +208,11 @@ def counted_window(start_us: int, params: CapacityParams) -> range:
     """
     opens, closes = ramp_seconds(params), params.duration_seconds_min
     return range(start_us + round(opens * 1_000_000), start_us + round(closes * 1_000_000))
+
+
+def burst_seconds_max(params: CapacityParams) -> float:
+    """Within which time a burst is over, its last answers included."""
+    return params.duration_seconds_max + params.answer_seconds_max
 
 
 def arrivals_seconds(

@@ -7,6 +7,8 @@ hold digests of prompts and answers, never their words.
 """
 
 import hashlib
+from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -242,6 +244,75 @@ class Measured(_Record):
         return after_burst(standing, self.result, rules.capacity)
 
 
+class Begun(BaseModel):
+    """A joint burst began. Moves nothing; what its hotkeys gave follows as `Measured`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["begin"] = "begin"
+    at_us: Microseconds
+    period: Whole
+    """Whose secret the burst's instant, length and draws derive from."""
+    burst: Whole
+    """Which interval of the clock it fell into."""
+    turn: Whole
+    turns: Annotated[int, Field(ge=1, lt=65_536)]
+    """This validator's place among those that share the interval."""
+    cover: Whole
+    blocks: tuple[tuple[Hotkey, ...], ...]
+    """The whole cover, block by block."""
+    pair: tuple[Whole, Whole]
+    """Which blocks met."""
+    instead_of: Whole | None
+    """The burst that this one is the second try of."""
+    group: dict[Hotkey, tuple[Whole, ...]]
+    """Who takes part, with the blocks that it met; in a second try those of the first."""
+    absent: tuple[Hotkey, ...]
+    """Those of them that are not there for the second try: nobody asks them, and they give nothing.
+    Else one of two on the same engine could stay away while the other tries again."""
+
+    def to_bytes(self) -> bytes:
+        """As it is kept."""
+        return self.model_dump_json().encode()
+
+    def loads(self, hotkey: str) -> bool:
+        """Whether it is asked in the burst."""
+        return hotkey in self.group and hotkey not in self.absent
+
+
+class VoidWord(StrEnum):
+    """Why an interval brought no rates."""
+
+    STOPPED = "STOPPED"
+    """The validator's process was not running, or ended in the burst."""
+    LATE = "LATE"
+    """The instant was gone by when the last burst was over, or this machine woke up."""
+    NOBODY = "NOBODY"
+    """No miner could be asked."""
+    BUSY = "BUSY"
+    """Too many answers waited for the referee."""
+    NETWORK = "NETWORK"
+    """In the burst a fault was the network's."""
+    VERIFIER = "VERIFIER"
+    """In the burst this machine was overloaded."""
+
+
+class Voided(BaseModel):
+    """Intervals whose bursts proved nothing, or never began. Moves nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["void"] = "void"
+    at_us: Microseconds
+    first: Whole
+    last: Whole
+    word: VoidWord
+
+    def to_bytes(self) -> bytes:
+        """As it is kept."""
+        return self.model_dump_json().encode()
+
+
 class Opined(_Record):
     """What a second engine said of an alarm."""
 
@@ -296,7 +367,9 @@ Moving = (
     | TermEnded
     | Paid
 )
-Record = Moving | Lost | Started
+Unmoving = Lost | Started | PassedOver | Begun | Voided
+"""What stands in no book."""
+Record = Moving | Lost | Started | Begun | Voided
 RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
@@ -307,3 +380,13 @@ def prompt_digest(prompt: str, structure: Structure | None = None) -> str:
         return digest.hexdigest()
     shape = structure.model_dump_json().encode()
     return hashlib.sha256(b"assay/prompt/2\n" + digest.digest() + shape).hexdigest()
+
+
+def next_burst_after(records: Sequence[Record], before: int | None) -> int | None:
+    """The first interval that these records do not account for yet."""
+    for record in records:
+        if isinstance(record, Begun):
+            before = record.burst + 1
+        elif isinstance(record, Voided):
+            before = max(before or 0, record.last + 1)
+    return before

@@ -33,6 +33,7 @@ from subnet.core.earnings import (
     withheld_of,
 )
 from subnet.core.records import RECORD, Faulted, Paid, Record
+from subnet.core.replay_bursts import check_bursts
 from subnet.core.replay_draws import (
     check_audits,
     check_draws,
@@ -97,6 +98,7 @@ def _replay_records(
     checks.held("secrets", lambda: check_secrets(file, records))
     checks.held("draws", lambda: check_draws(segments, file))
     checks.held("audits", lambda: check_audits(segments, file, walked().shares_ppm))
+    checks.held("bursts", lambda: check_bursts(segments, file, walked()))
     checks.held("signatures", lambda: check_signatures(segments, file.said, verify))
     checks.held("paid", lambda: _paid(file, records))
     if checks.held("standings", lambda: _standings(walked().book, file.said)):

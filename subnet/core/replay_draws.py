@@ -14,6 +14,7 @@ from subnet.core.records import (
     ENDINGS,
     Answered,
     Audited,
+    Begun,
     Faulted,
     Lost,
     PassedOver,
@@ -107,6 +108,7 @@ def check_secrets(file: EpochFile, records: Sequence[Record]) -> str:
         if secret_digest(secret).hex() != fixed[period]:
             raise FailedError(f"the secret of period {period} is not the one that was fixed")
     used = {one.period for one in records if isinstance(one, ENDINGS)}
+    used |= {one.period for one in records if isinstance(one, Begun)}
     used |= {one.draw.period for one in records if isinstance(one, Audited | PassedOver)}
     now = said.period + len(file.later)
     revealed = {one for one in used if one <= now - REVEALED_AFTER}

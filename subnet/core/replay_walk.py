@@ -8,10 +8,25 @@ from dataclasses import dataclass
 
 from subnet.core.audit import answer_share_ppm
 from subnet.core.book import StandingBook
+from subnet.core.capacity import has_fallen
 from subnet.core.checks import Segment
-from subnet.core.records import Answered, Audited, Lost, PassedOver, Started
-from subnet.core.scoring import is_suspect, is_verified
+from subnet.core.cover import suspects_of
+from subnet.core.records import Answered, Audited, Begun, Measured, Unmoving
+from subnet.core.rules import RuleParams
+from subnet.core.scoring import is_gate_open, is_suspect, is_verified
 from subnet.core.standing import MinerStanding
+
+
+@dataclass(frozen=True, slots=True)
+class BurstView:
+    """How miners stood when a burst began."""
+
+    shortfalls_ppm: Mapping[str, int]
+    """Of those that the burst names and whose rate depends on company."""
+    closed: Set[str]
+    """All whose gate was closed."""
+    unproven: Set[str]
+    """Those of its cover of whom no burst showed anything yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +39,10 @@ class Walk:
     """By counter: which share of such answers is audited, as the miner stood when it answered."""
     verified: Set[int]
     """Counters of the answers that were verified."""
+    views: Mapping[int, BurstView]
+    """By burst."""
+    fallen: Mapping[int, Set[str]]
+    """By burst: who gave so much less in it than it can that it may be tried again."""
 
 
 def walk(segments: Sequence[Segment], before: Sequence[MinerStanding]) -> Walk:
@@ -31,11 +50,15 @@ def walk(segments: Sequence[Segment], before: Sequence[MinerStanding]) -> Walk:
     found = list(before)
     shares: dict[int, int] = {}
     verified: set[int] = set()
+    views: dict[int, BurstView] = {}
+    fallen: dict[int, set[str]] = {}
     for segment in segments:
         rules = segment.rules
         book = StandingBook(found, segment.release_digest, rules)
         for record in segment.records:
-            if isinstance(record, Lost | Started | PassedOver):
+            if isinstance(record, Begun):
+                views[record.burst] = _view(record, book, rules)
+            if isinstance(record, Unmoving):
                 continue
             standing = book.standing(record.miner_hotkey)
             after = book.after(record)
@@ -50,6 +73,22 @@ def walk(segments: Sequence[Segment], before: Sequence[MinerStanding]) -> Walk:
                 is_covered = record.readings is not None
                 if is_verified(standing, after, rules.scoring, is_covered=is_covered):
                     verified.add(record.draw.counter)
+            elif isinstance(record, Measured):
+                result = record.result
+                if has_fallen(standing.capacity, result.rate_tps_milli, rules.capacity):
+                    fallen.setdefault(result.burst, set()).add(record.miner_hotkey)
             book.put([after])
         found = book.remembered()
-    return Walk(book, shares, verified)
+    return Walk(book, shares, verified, views, fallen)
+
+
+def _view(begun: Begun, book: StandingBook, rules: RuleParams) -> BurstView:
+    placed = {hotkey for block in begun.blocks for hotkey in block}
+    hotkeys = placed | begun.group.keys()
+    capacities = {hotkey: book.standing(hotkey).capacity for hotkey in hotkeys}
+    everybody = [book.standing(one.hotkey) for one in book.remembered()]
+    return BurstView(
+        shortfalls_ppm=suspects_of(capacities, rules.capacity.shortfall_tolerated_ppm),
+        unproven={hotkey for hotkey in placed if not capacities[hotkey].covers},
+        closed={one.hotkey for one in everybody if not is_gate_open(one, rules.scoring)},
+    )

@@ -15,7 +15,9 @@ from protocol.message import WireMessage
 from protocol.units import BlockNumber, Digest, Hotkey, Microseconds, Signature
 from subnet.core.audit import Ppm, Traffic
 from subnet.core.bundle import DELAY_US, Whole
+from subnet.core.burst_plan import BurstPlan
 from subnet.core.merkle import leaf_hash, root_of
+from subnet.core.records import Begun
 from subnet.core.scoring import Score
 from subnet.core.standing import MinerStanding
 
@@ -57,6 +59,24 @@ class Unaudited(WireMessage):
     response_digest: Digest
     share_ppm: Ppm
     """Which share of such answers is audited; settled when the answer came."""
+
+
+class WaitingCredit(WireMessage):
+    """What an answer of a burst will add to it once it is verified."""
+
+    counter: Whole
+    miner_hotkey: Hotkey
+    credit_ppm: Whole
+
+
+class OpenBurst(WireMessage):
+    """A burst that began and has not been folded in yet."""
+
+    begun: Begun
+    credits_ppm: dict[Hotkey, Whole]
+    """Verified so far, above 0; see `capacity.credit_ppm`."""
+    waiting: tuple[WaitingCredit, ...]
+    """By counter."""
 
 
 class MinerPay(WireMessage):
@@ -110,6 +130,12 @@ class EpochStatement(WireMessage):
     """Those of them whose ending is still to come."""
     waiting: tuple[Unaudited, ...]
     """Answers to be audited or passed over in a later epoch, in the order in which they came."""
+    next_burst: Whole | None
+    """All intervals below it were due for a burst by now; None before the first."""
+    open_bursts: tuple[OpenBurst, ...]
+    """By number."""
+    burst_plan: BurstPlan
+    """Which bursts come next."""
     standings_digest: Digest
     """Of the standings after the records."""
     own_uid: Uid | None
@@ -141,6 +167,8 @@ class OpenRecords:
     """Those of them without an ending."""
     waiting: tuple[Unaudited, ...]
     """Answers that wait for their audit draw, in order."""
+    next_burst: int | None
+    """All intervals below it are or were due for a burst."""
 
 
 def head_after(head: bytes | None, statement_digest: str) -> bytes:

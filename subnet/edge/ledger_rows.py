@@ -1,5 +1,6 @@
 """records, statements <-> ROWS: open records one by one, those of past epochs as one blob each."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,17 @@ from subnet.core.audit import Traffic
 from subnet.core.checks import EpochFile
 from subnet.core.draws import REVEALED_AFTER
 from subnet.core.packed import Packed, unpacked
-from subnet.core.records import ENDINGS, RECORD, Audited, PassedOver, Record
+from subnet.core.records import (
+    ENDINGS,
+    RECORD,
+    Audited,
+    Begun,
+    Measured,
+    PassedOver,
+    Record,
+    Voided,
+    next_burst_after,
+)
 from subnet.core.rules import RuleParams
 from subnet.core.standing import MinerStanding
 from subnet.core.statement import (
@@ -21,7 +32,7 @@ from subnet.core.statement import (
     head_after,
 )
 from subnet.edge import period_rows
-from subnet.edge.fact_rows import fact
+from subnet.edge.fact_rows import fact, save_fact
 from subnet.edge.validator_schema import LEDGER, PENDING, STATEMENTS
 
 
@@ -36,6 +47,36 @@ def append(db: sa.Connection, records: Sequence[Record]) -> None:
             for record in records
         ]
         db.execute(LEDGER.insert(), rows)
+    _note_bursts(db, records)
+
+
+def next_burst(db: sa.Connection) -> int | None:
+    """All intervals below it were due for a burst; None before the first."""
+    value = fact(db, "next_burst")
+    return int(value) if value else None
+
+
+def _note_bursts(db: sa.Connection, records: Sequence[Record]) -> None:
+    """Keep account of the intervals, and of the bursts that began and have no end yet."""
+    noted = [one for one in records if isinstance(one, Begun | Voided | Measured)]
+    if not noted:
+        return
+    upcoming, open_ones = next_burst(db), open_bursts(db)
+    for record in noted:
+        if isinstance(record, Begun):
+            open_ones.add(record.burst)
+        elif isinstance(record, Measured):
+            open_ones.discard(record.result.burst)
+        else:
+            open_ones -= set(range(record.first, record.last + 1)) & open_ones
+    upcoming = next_burst_after(noted, upcoming)
+    save_fact(db, "next_burst", "" if upcoming is None else str(upcoming))
+    save_fact(db, "open_bursts", json.dumps(sorted(open_ones)))
+
+
+def open_bursts(db: sa.Connection) -> set[int]:
+    """Those that began and have no end yet."""
+    return set(json.loads(fact(db, "open_bursts")))
 
 
 def open_records(
@@ -61,6 +102,7 @@ def open_records(
         next_counter=next_counter,
         in_flight=tuple(open_turns),
         waiting=waiting,
+        next_burst=next_burst(db),
     )
 
 
@@ -176,6 +218,8 @@ def _periods(lines: Sequence[bytes]) -> set[int]:
             found.add(record.period)
         elif isinstance(record, Audited | PassedOver):
             found.add(record.draw.period)
+        elif isinstance(record, Begun | Measured):
+            found.add(record.period)
     return found
 
 

@@ -21,7 +21,7 @@ from subnet.core.echoes import EchoPool
 from subnet.core.gaming import ExchangeMark
 from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.packed import Packed
-from subnet.core.records import ENDINGS, Lost, Record, Started
+from subnet.core.records import ENDINGS, Lost, Record, Started, Voided, VoidWord
 from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import OpinionRecord, Verdict
 from subnet.core.standing import MinerStanding
@@ -205,6 +205,11 @@ class SqliteValidatorStore(StateReader):
                 _save_standing(db, standing)
             ledger_rows.append(db, records)
 
+    def next_burst(self) -> int | None:
+        """All intervals below it were due for a burst; None before the first."""
+        with self._begin() as db:
+            return ledger_rows.next_burst(db)
+
     def open_records(self) -> OpenRecords:
         """All since the last statement."""
         due = [self._in_flight[counter] for counter in sorted(self._in_flight)]
@@ -242,6 +247,10 @@ class SqliteValidatorStore(StateReader):
                 [
                     Started(at_us=at_us, rules=in_use.rules, release_digest=in_use.release_digest),
                     *ended,
+                    *(
+                        Voided(at_us=at_us, first=one, last=one, word=VoidWord.STOPPED)
+                        for one in sorted(ledger_rows.open_bursts(db))
+                    ),
                 ],
             )
             self._next_counter = int(fact(db, "counter"))
@@ -277,6 +286,8 @@ class SqliteValidatorStore(StateReader):
             "master_secret": new_secret.hex(),
             "counter": "0",
             "period": "0",
+            "next_burst": "",
+            "open_bursts": "[]",
         }
         db.execute(
             insert(FACTS).on_conflict_do_nothing(),

@@ -1,17 +1,17 @@
 """answers of a burst -> LEDGER <- audits: what each hotkey of a burst was verified to have given.
 
-In memory only: a burst whose validator stops before all its answers were audited proves nothing.
+In memory only: a burst whose validator stops before all its answers were audited is void.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from subnet.core.audit import PPM
+from subnet.core.burst_plan import BurstPlan
 from subnet.core.capacity import credit_ppm, tokens_inside
-from subnet.core.cover import Cover, Pair
-from subnet.core.records import Answered, InBurst
+from subnet.core.records import Answered, Begun, InBurst, VoidWord
+from subnet.core.statement import OpenBurst, WaitingCredit
 from subnet.ports import Exchange
 
 
@@ -19,24 +19,14 @@ from subnet.ports import Exchange
 class Burst:
     """One burst, from its start to its last audit."""
 
-    number: int
-    period: int
-    """Whose secret its draws come from."""
-    cover: Cover
-    pair: Pair
-    instead_of: "Burst | None"
-    """The burst that this one is the second try of."""
-    group: Mapping[str, tuple[int, ...]]
-    """Hotkeys, with the blocks that each meets."""
-    absent: frozenset[str]
-    """Those of them that were there at the first try and are not now: they are asked nothing, and
-    give nothing. Else one of two on the same engine could stay away while the other tries again."""
+    begun: Begun
+    """How its records say that it began."""
     window: range
     """Microseconds of the monotonic timer: what arrives then counts."""
     ends_us: int
     """When the load stops."""
-    is_void: bool = False
-    """Whether the network or this machine failed in it."""
+    void: VoidWord | None = None
+    """Why it proves nothing: the network or this machine failed in it."""
     credits_ppm: Counter[str] = field(default_factory=Counter)
     """Verified millionths of tokens, by hotkey."""
     waiting: int = 0
@@ -44,6 +34,11 @@ class Burst:
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once none waits any more after the last answer."""
     is_over: bool = False
+
+    @property
+    def number(self) -> int:
+        """Which interval of the clock it fell into."""
+        return self.begun.burst
 
     def end(self) -> None:
         """No more answers will come."""
@@ -65,8 +60,37 @@ class BurstLedger:
     """Answers of bursts that wait for their audit, by request id."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, tuple[Burst, str, int]] = {}
+        self._waiting: dict[str, tuple[Burst, WaitingCredit]] = {}
+        self._open: dict[int, Burst] = {}
+        """Bursts without an end in the records, by number."""
         self.running: Burst | None = None
+        self.plan = BurstPlan()
+        """As the saved records lead to."""
+
+    def begin(self, burst: Burst, plan: BurstPlan) -> None:
+        """It is saved that a burst began; from now on answers are its own."""
+        self._open[burst.number] = self.running = burst
+        self.plan = plan
+
+    def conclude(self, burst: Burst, plan: BurstPlan) -> None:
+        """It is saved how a burst ended."""
+        del self._open[burst.number]
+        self.plan = plan
+
+    def open_bursts(self) -> tuple[OpenBurst, ...]:
+        """Those without an end, as a statement names them."""
+        waiting: dict[int, list[WaitingCredit]] = {number: [] for number in self._open}
+        for burst, credit in self._waiting.values():
+            if burst.number in waiting:
+                waiting[burst.number].append(credit)
+        return tuple(
+            OpenBurst(
+                begun=burst.begun,
+                credits_ppm={one: given for one, given in burst.credits_ppm.items() if given},
+                waiting=tuple(sorted(waiting[number], key=lambda one: one.counter)),
+            )
+            for number, burst in sorted(self._open.items())
+        )
 
     def in_burst(self, exchange: Exchange, sent_us: int) -> InBurst | None:
         """What a sound answer that just came, to whatever question of ours, is for a burst.
@@ -75,7 +99,7 @@ class BurstLedger:
         did not ask counts as well: it took the miner's time.
         """
         burst = self.running
-        if burst is None or exchange.miner_hotkey not in burst.group:
+        if burst is None or not burst.begun.loads(exchange.miner_hotkey):
             return None
         tokens = tokens_inside(exchange.token_times_us, sent_us, burst.window)
         return InBurst(burst=burst.number, tokens=tokens)
@@ -86,8 +110,14 @@ class BurstLedger:
         if burst is None or found is None:
             return
         burst.waiting += 1
-        credit = credit_ppm(found.tokens, latency_ppm)
-        self._waiting[answered.request_id] = burst, answered.miner_hotkey, credit
+        self._waiting[answered.request_id] = (
+            burst,
+            WaitingCredit(
+                counter=answered.counter,
+                miner_hotkey=answered.miner_hotkey,
+                credit_ppm=credit_ppm(found.tokens, latency_ppm),
+            ),
+        )
 
     def settle(self, request_id: str, share_ppm: int, *, is_verified: bool) -> None:
         """An answer was audited, or passed over; of others nothing happens.
@@ -96,5 +126,6 @@ class BurstLedger:
         """
         found = self._waiting.pop(request_id, None)
         if found is not None:
-            burst, hotkey, credit_ppm = found
-            burst.settle(hotkey, credit_ppm * PPM // share_ppm if is_verified else 0)
+            burst, one = found
+            given = one.credit_ppm * PPM // share_ppm if is_verified else 0
+            burst.settle(one.miner_hotkey, given)

@@ -14,32 +14,36 @@ from typing import Final
 
 from subnet.config import Settings
 from subnet.core.book import StandingBook
-from subnet.core.capacity import (
-    BurstResult,
-    has_fallen,
-    rate_tps_milli,
-    users_max,
+from subnet.core.burst_plan import (
+    Again,
+    after_begin,
+    after_rates,
+    after_void,
+    next_again,
+    result_of,
 )
+from subnet.core.capacity import Capacity, has_fallen, rate_tps_milli, users_max
 from subnet.core.cover import (
+    LATE_SECONDS_MAX,
+    PERIODS_MAX,
     Cover,
     Pair,
+    Turn,
     arrivals_seconds,
     burst_seconds,
+    burst_seconds_max,
     burst_starts_at,
     counted_window,
     draw_cover,
     draw_pair,
     group_of,
     interval_seconds,
-    met_ppm,
     pairs,
-    retries_max,
     suspects_of,
-    tried_again_for,
     turn_of,
 )
 from subnet.core.draws import FIRST_PERIOD, period_secret
-from subnet.core.records import Measured
+from subnet.core.records import Begun, Measured, Voided, VoidWord
 from subnet.core.scoring import is_gate_open
 from subnet.core.standing import Blame
 from subnet.ports import Clock
@@ -57,20 +61,20 @@ is full for a moment would refuse more than it answers."""
 RETRY_SECONDS_MAX: Final = 16.0
 LAG_STEP_SECONDS: Final = 1.0
 MICROSECONDS: Final = 1_000_000
+VOID_WORDS: Final = {Blame.NETWORK: VoidWord.NETWORK, Blame.VERIFIER: VoidWord.VERIFIER}
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """A burst that comes again."""
+class _Due:
+    """A burst's instant, by the secret that was in use when it was drawn."""
 
-    pair: Pair
-    cover: Cover
-    first: Burst | None
-    """Its first try, if that counts until the second; none if it was void."""
-    wanted: frozenset[str]
-    """It waits until one of these is there."""
+    number: int
+    period: int
+    turn: Turn
+    starts_at: float
+    """Seconds since the epoch of the wall clock."""
 
 
 class JointProber:
@@ -99,124 +103,139 @@ class JointProber:
         self._own_hotkey = own_hotkey
         self._settings = settings
         self._params = settings.capacity
-        self._covers: tuple[Cover, ...] = ()
-        """Those that still count, the latest last."""
-        self._left: list[Pair] = []
-        """Of the latest."""
-        self._again: list[Again] = []
-        self._retries = 0
-        """How many more bursts may be tried again until the next cover."""
-        self._drawn = 0
-        """Covers."""
-        self._asked: dict[str, int] = {}
-        """For whose sake a burst was last tried again: how many covers were drawn by then."""
+        self._missed_for = VoidWord.STOPPED
+        """Why instants are gone: at first no process was there."""
 
     async def run(self) -> None:
         """Probe for ever, from the first period on whose secret is committed."""
         while self._store.period() < FIRST_PERIOD:  # noqa: ASYNC110 - it is a file
             await asyncio.sleep(IDLE_SECONDS)
-        number = -1
         async with asyncio.TaskGroup() as group:
             while True:
-                number = await self._until_next(number)
-                burst = self._begin(number)
+                due = await self._until_next()
+                burst = self._begin(due)
                 if burst is not None:
                     await self._probe(burst)
                     group.create_task(self._conclude(burst))
 
-    async def _until_next(self, last: int) -> int:
-        """Sleep to the start of the next burst; its number, above `last`."""
+    async def _until_next(self) -> _Due:
+        """Sleep to the start of the next burst. Those whose instants are gone are void."""
         now = self._clock.now_ns() / 1e9
-        number = max(last + 1, int(now / interval_seconds(self._params)))
-        while True:
-            now = self._clock.now_ns() / 1e9
-            starts_at = self._starts_at(number)
-            if starts_at >= now:
-                await asyncio.sleep(starts_at - now)
-                return number
-            number += 1
+        upcoming = self._store.next_burst()
+        number = max(upcoming or 0, int(now / interval_seconds(self._params)))
+        due = self._due(number)
+        while due.starts_at < now:
+            due = self._due(due.number + 1)
+        if upcoming is not None and upcoming < due.number:
+            self._void(upcoming, due.number - 1, self._missed_for)
+        self._missed_for = VoidWord.LATE
+        await asyncio.sleep(due.starts_at - now)
+        return due
 
-    def _starts_at(self, number: int) -> float:
-        longest = self._params.duration_seconds_max
-        longest += self._settings.validator.request_timeout_seconds
+    def _due(self, number: int) -> _Due:
+        longest = burst_seconds_max(self._params)
         turn = turn_of(self._own_hotkey, self._roster.validators, longest, self._params)
-        return burst_starts_at(self._secret(), number, turn, longest, self._params)
+        period = self._store.period()
+        secret = period_secret(self._store.master_secret, period)
+        starts_at = burst_starts_at(secret, number, turn, longest, self._params)
+        return _Due(number, period, turn, starts_at)
 
-    def _begin(self, number: int) -> Burst | None:
-        """The burst that is now due; None if there is nobody to probe or too much to audit."""
+    def _void(self, first: int, last: int, word: VoidWord) -> None:
+        at_us = self._clock.now_ns() // 1000
+        self._store.save_moves([], [Voided(at_us=at_us, first=first, last=last, word=word)])
+
+    def _begin(self, due: _Due) -> Burst | None:
+        """The burst that is now due; None if it is void before it begins."""
+        number = due.number
+        late = self._clock.now_ns() / 1e9 - due.starts_at
+        if late > LATE_SECONDS_MAX or due.period < self._store.period() - PERIODS_MAX:
+            self._void(number, number, VoidWord.LATE)
+            return None
         present = [
             hotkey
             for hotkey in self._roster.peers
             if is_gate_open(self._book.standing(hotkey), self._settings.scoring)
         ]
         if not present:
+            self._void(number, number, VoidWord.NOBODY)
             return None
         if self._store.pending_audits_count() >= self._settings.validator.pending_audits_max:
             _log.warning("no burst: too many answers wait for the referee")
+            self._void(number, number, VoidWord.BUSY)
             return None
         known = {hotkey: self._book.standing(hotkey).capacity for hotkey in present}
-        suspects = suspects_of(known, self._params.shortfall_tolerated_ppm)
-        unproven = {hotkey for hotkey, capacity in known.items() if not capacity.covers}
-        turn = self._again_with(present) or self._next_pair(number, present, suspects, unproven)
-        newcomers = [hotkey for hotkey in present if hotkey not in turn.cover.hotkeys]
-        planned = group_of(turn.cover, turn.pair, suspects, newcomers, self._params)
-        group = {hotkey: planned[hotkey] for hotkey in present if hotkey in planned}
-        if turn.first is not None:
-            group = {**turn.first.group, **group}
-        seconds = burst_seconds(self._secret(), number, self._params)
+        begun = self._begun(due, known)
+        self._store.save_moves([], [begun])
+        secret = period_secret(self._store.master_secret, due.period)
         start_us = self._clock.monotonic_us()
-        return Burst(
-            number=number,
-            period=self._store.period(),
-            cover=turn.cover,
-            pair=turn.pair,
-            instead_of=turn.first,
+        ends_us = start_us + round(burst_seconds(secret, number, self._params) * MICROSECONDS)
+        burst = Burst(begun, counted_window(start_us, self._params), ends_us)
+        self._ledger.begin(burst, after_begin(self._ledger.plan, begun, self._params))
+        return burst
+
+    def _begun(self, due: _Due, known: Mapping[str, Capacity]) -> Begun:
+        """What is due, with those that can be asked."""
+        again = next_again(self._ledger.plan, known.keys())
+        if again is not None and again.instead_of is not None:
+            group = again.group
+            cover, pair = self._cover(again.cover), again.pair
+        else:
+            cover, pair, group = self._first_try(due, again, known)
+        return Begun(
+            at_us=self._clock.now_ns() // 1000,
+            period=due.period,
+            burst=due.number,
+            turn=due.turn.number,
+            turns=due.turn.turns,
+            cover=cover.number,
+            blocks=cover.blocks,
+            pair=pair,
+            instead_of=None if again is None else again.instead_of,
             group=group,
-            absent=frozenset(group) - set(present),
-            window=counted_window(start_us, self._params),
-            ends_us=start_us + round(seconds * MICROSECONDS),
+            absent=tuple(sorted(group.keys() - known.keys())),
         )
 
-    def _again_with(self, present: list[str]) -> Again | None:
-        """The latest burst that comes again and need not wait any longer."""
-        self._again = [one for one in self._again if one.cover in self._covers]
-        for at in reversed(range(len(self._again))):
-            one = self._again[at]
-            if not one.wanted or not one.wanted.isdisjoint(present):
-                for hotkey in one.wanted - set(present):
-                    self._asked[hotkey] = self._drawn - 1
-                return self._again.pop(at)
-        return None
+    def _first_try(
+        self, due: _Due, again: Again | None, known: Mapping[str, Capacity]
+    ) -> tuple[Cover, Pair, dict[str, tuple[int, ...]]]:
+        """Cover, pair and group of a burst that is no second try."""
+        params, plan = self._params, self._ledger.plan
+        secret = period_secret(self._store.master_secret, due.period)
+        suspects = suspects_of(known, params.shortfall_tolerated_ppm)
+        if again is not None:
+            cover, pair = self._cover(again.cover), again.pair
+        else:
+            if plan.left:
+                cover = plan.covers[-1]
+            else:
+                cover = draw_cover(secret, due.number + 1, known, suspects, params)
+            left = plan.left or pairs(len(cover.blocks))
+            unproven = {hotkey for hotkey, capacity in known.items() if not capacity.covers}
+            pair = draw_pair(secret, due.number, left, cover, unproven)
+        newcomers = [hotkey for hotkey in known if hotkey not in cover.hotkeys]
+        planned = group_of(cover, pair, suspects, newcomers, params)
+        return cover, pair, {hotkey: planned[hotkey] for hotkey in known if hotkey in planned}
 
-    def _next_pair(
-        self, number: int, present: list[str], suspects: Mapping[str, int], unproven: set[str]
-    ) -> Again:
-        if not self._left:
-            cover = draw_cover(self._secret(), number + 1, present, suspects, self._params)
-            self._covers = (*self._covers, cover)[-self._params.covers_kept :]
-            self._left = pairs(len(cover.blocks))
-            self._retries = retries_max(len(cover.blocks))
-            self._drawn += 1
-        cover = self._covers[-1]
-        pair = draw_pair(self._secret(), number, self._left, cover, unproven)
-        self._left.remove(pair)
-        return Again(pair, cover, None, frozenset())
+    def _cover(self, number: int) -> Cover:
+        return next(one for one in self._ledger.plan.covers if one.number == number)
 
     async def _probe(self, burst: Burst) -> None:
         """Load the group until the burst is over and every answer came."""
-        _log.info("burst %d: %d hotkeys together", burst.number, len(burst.group))
+        there = [hotkey for hotkey in burst.begun.group if burst.begun.loads(hotkey)]
+        _log.info("burst %d: %d hotkeys together", burst.number, len(there))
         peers = self._roster.peers
         loop = asyncio.get_running_loop()
         seconds = (burst.ends_us - self._clock.monotonic_us()) / MICROSECONDS
         start, end = loop.time(), loop.time() + seconds
         watcher = asyncio.create_task(self._watch_lag(burst))
-        self._ledger.running = burst
         try:
             async with asyncio.TaskGroup() as group:
-                for hotkey in [one for one in burst.group if one not in burst.absent]:
+                for hotkey in there:
                     for arrival in self._arrivals(burst, peers[hotkey]):
                         user = self._user(burst, peers[hotkey], start + arrival, end)
                         group.create_task(user)
+            # If all have stalled, what the prober asks meanwhile still counts.
+            await asyncio.sleep(max(0.0, end - loop.time()))
         finally:
             watcher.cancel()
             self._ledger.running = None
@@ -224,8 +243,9 @@ class JointProber:
 
     def _arrivals(self, burst: Burst, peer: Peer) -> list[float]:
         users = users_max(peer.concurrent_requests_max, self._params)
-        secret = period_secret(self._store.master_secret, burst.period)
-        return arrivals_seconds(secret, burst.number, peer.endpoint.hotkey, users, self._params)
+        begun = burst.begun
+        secret = period_secret(self._store.master_secret, begun.period)
+        return arrivals_seconds(secret, begun.burst, peer.endpoint.hotkey, users, self._params)
 
     async def _user(self, burst: Burst, peer: Peer, arrives_at: float, ends_at: float) -> None:
         """One user: asks, and asks again, until the burst is over or the miner stalls."""
@@ -234,8 +254,8 @@ class JointProber:
         pause = RETRY_SECONDS
         while loop.time() < ends_at:
             outcome = await self._dispatcher.ask(peer, self._dispatcher.next_turn())
-            if outcome.blame in (Blame.NETWORK, Blame.VERIFIER):
-                burst.is_void = True
+            if outcome.blame in VOID_WORDS:
+                burst.void = VOID_WORDS[outcome.blame]
             if outcome.exchange.fault in STALLS:
                 return
             if outcome.blame is None:
@@ -250,17 +270,20 @@ class JointProber:
         while True:
             before = loop.time()
             await asyncio.sleep(LAG_STEP_SECONDS)
-            burst.is_void |= self._faults.note_lag(loop.time() - before - LAG_STEP_SECONDS)
+            if self._faults.note_lag(loop.time() - before - LAG_STEP_SECONDS):
+                burst.void = VoidWord.VERIFIER
 
     async def _conclude(self, burst: Burst) -> None:
         """Fold a burst into the standings, once all its answers were audited."""
         await burst.settled.wait()
-        if burst.is_void:
+        begun, plan = burst.begun, self._ledger.plan
+        if burst.void is not None:
+            self._void(burst.number, burst.number, burst.void)
+            self._ledger.conclude(burst, after_void(plan, begun))
             _log.warning("burst %d proves nothing: the fault was not the miners'", burst.number)
-            self._try_again(burst, burst.instead_of, frozenset())
             return
-        known = {hotkey: self._book.standing(hotkey).capacity for hotkey in burst.group}
-        records = [self._measured(burst, hotkey) for hotkey in burst.group]
+        known = {hotkey: self._book.standing(hotkey).capacity for hotkey in begun.group}
+        records = [self._measured(burst, hotkey) for hotkey in begun.group]
         moved = [self._book.after(record) for record in records]
         self._store.save_moves(moved, records)
         self._book.put(moved)
@@ -269,32 +292,13 @@ class JointProber:
             for one in records
             if has_fallen(known[one.miner_hotkey], one.result.rate_tps_milli, self._params)
         ]
-        blocks = len(burst.cover.blocks)
-        wanted = tried_again_for(fallen, self._asked, self._drawn, self._retries, blocks)
-        if wanted:
-            self._retries -= 1
-            self._asked |= dict.fromkeys(wanted, self._drawn)
-            self._try_again(burst, burst, wanted)
-
-    def _try_again(self, burst: Burst, first: Burst | None, wanted: frozenset[str]) -> None:
-        """All hotkeys of a single block meet again in the next burst anyway."""
-        if len(burst.cover.blocks) > 1:
-            self._again.append(Again(burst.pair, burst.cover, first, wanted))
+        self._ledger.conclude(burst, after_rates(plan, begun, fallen))
 
     def _measured(self, burst: Burst, hotkey: str) -> Measured:
-        beside, is_first = burst.group[hotkey], burst.instead_of is None
+        rate = rate_tps_milli(burst.credits_ppm[hotkey], burst.window)
         return Measured(
             at_us=self._clock.now_ns() // 1000,
             miner_hotkey=hotkey,
-            period=burst.period,
-            result=BurstResult(
-                cover=burst.cover.number,
-                burst=burst.number,
-                beside=beside,
-                met_ppm=met_ppm(burst.cover, beside) if is_first else 0,
-                rate_tps_milli=rate_tps_milli(burst.credits_ppm[hotkey], burst.window),
-            ),
+            period=burst.begun.period,
+            result=result_of(burst.begun, hotkey, rate),
         )
-
-    def _secret(self) -> bytes:
-        return period_secret(self._store.master_secret, self._store.period())

@@ -146,6 +146,7 @@ class Validator:
             chain=chain,
             store=store,
             book=self.book,
+            ledger=ledger,
             clock=clock,
             signer=world.signer,
             release=world.release,

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from protocol.release import Release
 from subnet.config import Settings
 from subnet.core.book import StandingBook
+from subnet.core.burst_plan import BurstPlan
+from subnet.core.cover import PERIODS_MAX
 from subnet.core.draws import FIRST_PERIOD, anchor_of, period_secret, secret_digest
 from subnet.core.earnings import (
     is_any_judged,
@@ -31,6 +33,7 @@ from subnet.core.standing import MinerStanding
 from subnet.core.statement import (
     EpochStatement,
     FixedPeriod,
+    OpenBurst,
     OpenRecords,
     SignedStatement,
     in_flight_of,
@@ -41,6 +44,7 @@ from subnet.core.statement import (
 )
 from subnet.core.weights import version_key
 from subnet.ports import Chain, Clock, Metagraph, Signer
+from subnet.roles.bursts import BurstLedger
 from subnet.store import ValidatorStore
 
 _log = logging.getLogger(__name__)
@@ -61,6 +65,8 @@ class _Outcome:
     records: OpenRecords
     start: PeriodStart
     """Of the period in use."""
+    open_bursts: tuple[OpenBurst, ...]
+    burst_plan: BurstPlan
 
 
 class WeightSetter:
@@ -72,6 +78,7 @@ class WeightSetter:
         chain: Chain,
         store: ValidatorStore,
         book: StandingBook,
+        ledger: BurstLedger,
         clock: Clock,
         signer: Signer,
         release: Release,
@@ -80,6 +87,7 @@ class WeightSetter:
         self._chain = chain
         self._store = store
         self._book = book
+        self._ledger = ledger
         self._clock = clock
         self._signer = signer
         self._own_hotkey = signer.hotkey
@@ -187,6 +195,8 @@ class WeightSetter:
             weights=weights_of(pays, uids, own_uid, is_any_judged=is_judged),
             records=self._store.open_records(),
             start=start,
+            open_bursts=self._ledger.open_bursts(),
+            burst_plan=self._ledger.plan,
         )
 
     def _pool(self, outcome: _Outcome) -> EchoPool:
@@ -216,7 +226,9 @@ class WeightSetter:
         before = None if signed is None else signed.statement
         at_us, period, records = self._clock.now_ns() // 1000, self._store.period(), outcome.records
         in_flight = in_flight_of(records.in_flight, before, at_us)
-        periods = {period, period + 1}
+        # A burst may have been drawn by the secret of a period before.
+        periods = set(range(max(FIRST_PERIOD, period - PERIODS_MAX), period + 2))
+        periods |= {one.begun.period for one in outcome.open_bursts}
         periods |= {one.period for one in in_flight} | {one.period for one in records.waiting}
         known = {period: outcome.start, period + 1: PeriodStart(None, pool)}
         uids = {row.hotkey: row.uid for row in outcome.metagraph.neurons}
@@ -237,6 +249,9 @@ class WeightSetter:
             next_counter=outcome.records.next_counter,
             in_flight=in_flight,
             waiting=records.waiting,
+            next_burst=records.next_burst,
+            open_bursts=outcome.open_bursts,
+            burst_plan=outcome.burst_plan,
             standings_digest=standings_digest(outcome.remembered),
             own_uid=outcome.own_uid,
             miners=miner_pays(outcome.scores, outcome.pays, uids, owners),

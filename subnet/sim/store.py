@@ -13,7 +13,7 @@ from subnet.core.echoes import EchoPool, PeriodStart
 from subnet.core.gaming import ExchangeMark
 from subnet.core.history import EpochRecord, UserPrompt
 from subnet.core.packed import Packed
-from subnet.core.records import Record
+from subnet.core.records import Record, next_burst_after
 from subnet.core.rules import RuleParams
 from subnet.core.second_opinion import AlarmWindow, OpinionRecord, Verdict
 from subnet.core.standing import MinerStanding
@@ -36,6 +36,7 @@ class MemoryStore:
         self._windows: dict[tuple[str, str, Traffic], list[AnswerEvidence]] = {}
         self._alarms: dict[tuple[str, str], AlarmWindow] = {}
         self._epochs: dict[int, EpochRecord] = {}
+        self._next_burst: int | None = None
         self._statement: SignedStatement | None = None
         self._head: bytes | None = None
         self._prompts: dict[int, UserPrompt] = {}
@@ -148,10 +149,15 @@ class MemoryStore:
         """Standings that moved."""
         for standing in standings:
             self._save(standing)
+        self._next_burst = next_burst_after(records, self._next_burst)
+
+    def next_burst(self) -> int | None:
+        """All intervals below it were due for a burst."""
+        return self._next_burst
 
     def open_records(self) -> OpenRecords:
         """None: nobody replays a simulated validator."""
-        return OpenRecords((), 0, self._counter, (), ())
+        return OpenRecords((), 0, self._counter, (), (), self._next_burst)
 
     def last_statement(self) -> SignedStatement | None:
         """The latest."""

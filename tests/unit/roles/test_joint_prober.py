@@ -79,12 +79,13 @@ class EngineClient:
 def live(tmp_path):
     opened = []
 
-    def run(*behaviours, engine_of=None, before=None, **sections):
+    def run(*behaviours, engine_of=None, before=None, first_block=0, **sections):
         miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(behaviours)]
         validator = {"epochs_max": 6, **sections.pop("validator", {})}
         capacity = {**SHORT, **sections.pop("capacity", {})}
         settings = make_settings(capacity=capacity, validator=validator, **sections)
-        subnet = Subnet(tmp_path / "validator.sqlite", miners, settings)
+        path = tmp_path / "validator.sqlite"
+        subnet = Subnet(path, miners, settings, first_block=first_block)
         opened.append(subnet)
         subnet.client.engines = EngineClient(subnet.client, engine_of or {})
         for role in (subnet.roster, subnet.dispatcher, subnet.roles.faults):
@@ -132,6 +133,12 @@ def test_honest_miners_prove_what_their_engines_give(live):
 def verify(message, signature, hotkey):
     """The validator signs; what fake miners sign is a row of zeros."""
     return signature == "0" * 128 or is_signed(message, signature, hotkey)
+
+
+def assert_replays(subnet):
+    for block in subnet.store.closed_epochs():
+        found = replay(subnet.store.epoch_file(block), verify)
+        assert [one for one in found if one.outcome is Outcome.FAILED] == []
 
 
 def test_anybody_computes_from_the_records_what_the_bursts_proved(live):
@@ -218,7 +225,8 @@ def test_no_burst_begins_while_the_referee_lags(live):
     before = standing(first, 0).capacity
     first.store.close()
     lag = {"audit_interval_seconds": 1000.0, "pending_audits_max": 5, "epochs_max": 3}
-    subnet = live("honest", "honest", validator=lag)
+    subnet = live("honest", "honest", validator=lag, first_block=1000)
+    assert_replays(subnet)
     assert standing(subnet, 0).capacity == before
     assert sum(len(miner.asked) for miner in subnet.miners) < 60
 
@@ -237,6 +245,7 @@ def test_a_burst_in_which_the_network_failed_proves_nothing(live):
         assert found.blames.get(Blame.NETWORK, 0) > 3
         assert Blame.MINER not in found.blames
         assert proven(subnet, number) == pytest.approx(1000 / TOKEN_SECONDS, rel=0.1)
+    assert_replays(subnet)
     shown = [one.result.rate_tps_milli for one in measured(subnet)]
     assert len(shown) >= 12
     assert min(shown) > 800 / TOKEN_SECONDS
@@ -249,6 +258,7 @@ def test_one_miner_out_of_reach_is_to_blame_itself(live):
         await asyncio.sleep(10_000)
 
     subnet = live(*["honest"] * 4, before=cut, validator={"epochs_max": 5})
+    assert_replays(subnet)
     assert standing(subnet, 0).blames[Blame.MINER] > 3
     assert Blame.NETWORK not in standing(subnet, 0).blames
     shares = subnet.shares()
@@ -294,14 +304,21 @@ def refusing_once(subnet, hotkey, beside):
         if not is_beside or engines.is_over:
             return exchange
         return replace(
-            exchange, fault=Fault.REFUSED, rejection_reason="CAPACITY_FULL", response=None
+            exchange,
+            fault=Fault.REFUSED,
+            rejection_reason="CAPACITY_FULL",
+            refusal=refusal_of(request, hotkey, "CAPACITY_FULL", 500),
+            refusal_signature="0" * 128,
+            response=None,
         )
 
     async def until_it_costs():
         engines.is_over = False
         engines.infer = infer_or_refuse
-        whole = 1000 / TOKEN_SECONDS
-        while (proven_tps_milli(subnet.book.standing(hotkey).capacity) or whole) > whole / 2:  # noqa: ASYNC110
+        half = 500 / TOKEN_SECONDS
+        while (
+            now := proven_tps_milli(subnet.book.standing(hotkey).capacity)
+        ) is None or now > half:
             await asyncio.sleep(0.1)
         engines.is_over = True
 
@@ -317,6 +334,8 @@ def test_a_bad_burst_is_tried_again_and_counts_no_more(live):
     subnet = live(*["honest"] * 4, before=fail, capacity=BLOCKS_OF_ONE)
     again = [one for one in measured(subnet) if one.result.met_ppm == 0]
     assert {one.miner_hotkey for one in again} >= {miner_hotkey(0), miner_hotkey(1)}
+    assert all(one.result.met_ppm == 0 for one in again)
+    assert_replays(subnet)
     assert proven(subnet, 0) == pytest.approx(1000 / TOKEN_SECONDS, rel=0.1)
 
 
@@ -331,6 +350,7 @@ def test_who_stays_away_from_a_second_try_gave_nothing_in_it(live):
         await asyncio.sleep(10_000)
 
     subnet = live(*["honest"] * 4, before=hide, capacity=BLOCKS_OF_ONE)
+    assert_replays(subnet)
     assert proven(subnet, 0) == pytest.approx(1000 / TOKEN_SECONDS, rel=0.1)
     assert proven(subnet, 1) == 0
 
@@ -348,6 +368,7 @@ def test_a_second_try_waits_for_whom_it_is_for(live):
     subnet = live(
         *["honest"] * 4, before=crash, capacity=BLOCKS_OF_ONE, validator={"epochs_max": 12}
     )
+    assert_replays(subnet)
     assert proven(subnet, 0) == pytest.approx(1000 / TOKEN_SECONDS, rel=0.1)
 
 
@@ -360,5 +381,6 @@ def test_a_busy_loop_of_ours_is_held_against_nobody(live):
             await asyncio.sleep(1)
 
     subnet = live(*["honest"] * 4, before=stall, validator={"epochs_max": 5})
+    assert_replays(subnet)
     assert standing(subnet, 0).blames[Blame.VERIFIER] > 3
     assert Blame.MINER not in standing(subnet, 0).blames

@@ -21,14 +21,13 @@ from subnet.core.records import (
 )
 from subnet.core.replay import chain_checks, contradicted, draw_blocks, replay
 from subnet.core.standing import Blame
-from subnet.core.statement import InFlight, SignedStatement, head_after, records_root
+from subnet.core.statement import InFlight, SignedStatement, head_after
 from subnet.sim.loop import run_virtual
+from tests.replay_support import changed, failed, has, place_of, restated, signed, verify
 from tests.validator_support import (
     VALIDATOR,
     FakeMiner,
-    FakeSigner,
     Subnet,
-    is_signed,
     make_settings,
     miner_hotkey,
 )
@@ -44,11 +43,6 @@ WORDS = (
     *("honest", "foreign seed", "full", "times out", "slow", "skips stops", "tarpit"),
     *("honest", "honest"),
 )
-
-
-def verify(message, signature, hotkey):
-    """The validator signs; what fake miners sign is a row of zeros."""
-    return signature == "0" * 128 or is_signed(message, signature, hotkey)
 
 
 @pytest.fixture(scope="module")
@@ -79,37 +73,6 @@ def files(tmp_path_factory):
 def file(files):
     """One with records of many kinds."""
     return max(files[1:], key=lambda one: len(one.lines))
-
-
-def signed(file, **changes):
-    """The same file, its statement changed and signed by the validator itself."""
-    statement = file.signed.statement.model_copy(update=changes)
-    signature = FakeSigner().sign(statement.signing_bytes())
-    return replace(file, signed=SignedStatement(statement=statement, signature=signature))
-
-
-def restated(file, lines):
-    """A validator that signs other records."""
-    lines = tuple(lines)
-    changed = signed(file, records=len(lines), records_root=records_root(lines))
-    return replace(changed, lines=lines)
-
-
-def failed(file):
-    return {one.name for one in replay(file, verify) if one.outcome is Outcome.FAILED}
-
-
-def has(file, kind, which):
-    records = map(RECORD.validate_json, file.lines)
-    return any(isinstance(record, kind) and which(record) for record in records)
-
-
-def place_of(file, kind, which=lambda record: True):
-    return next(
-        n
-        for n, line in enumerate(file.lines)
-        if isinstance(record := RECORD.validate_json(line), kind) and which(record)
-    )
 
 
 def test_every_epoch_replays_to_the_same_standings_factors_and_weights(files):
@@ -173,13 +136,6 @@ def test_a_lucky_task_for_a_friend_is_seen(file):
         lines = [*file.lines]
         lines[at] = record.model_copy(update=change).to_bytes()
         assert "draws" in failed(restated(file, lines))
-
-
-def changed(file, at, **changes):
-    """The validator's own file with one record told otherwise, signed again."""
-    lines = [*file.lines]
-    lines[at] = RECORD.validate_json(lines[at]).model_copy(update=changes).to_bytes()
-    return restated(file, lines)
 
 
 def test_an_audit_draw_that_decides_otherwise_is_seen(files):
