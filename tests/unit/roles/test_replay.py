@@ -79,7 +79,7 @@ def test_every_epoch_replays_to_the_same_standings_factors_and_weights(files):
     assert len(files) >= 6
     for file in files:
         checks = replay(epoch_file.from_bytes(epoch_file.to_bytes(file)), verify)
-        assert len(checks) == 13
+        assert len(checks) == 14
         assert {one.outcome for one in checks} <= {Outcome.HELD, Outcome.OPEN}, checks
     seen = {type(RECORD.validate_json(line)) for one in files for line in one.lines}
     assert seen >= {Answered, Audited, Faulted, Lost, Measured, PassedOver}

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from subnet.core.burst_plan import after_begin, after_void
-from subnet.core.checks import Outcome
+from subnet.core.burst_plan import BurstPlan, after_begin, after_void
+from subnet.core.checks import FailedError, Outcome
+from subnet.core.cover import Cover
 from subnet.core.records import Answered, Begun, InBurst, Measured, Voided, VoidWord
 from subnet.core.replay import replay
+from subnet.core.replay_begun import assert_planned
 from tests.replay_support import (
     burst_files,
     changed,
@@ -255,3 +257,13 @@ def test_a_plan_ends_with_its_process(files):
     assert file.said.burst_plan.drawn == 1
     plan = after_begin(before.said.burst_plan, begun, file.rules.capacity)
     assert "other bursts come next" in problem(signed(file, burst_plan=plan))
+
+
+def test_a_first_try_is_of_the_cover_in_use(files):
+    file, at, begun = next(one for one in begins(files) if one[2].cover == one[2].burst + 1)
+    assert "was through" in problem(changed(file, at, cover=begun.burst + 2))
+    covers = (Cover(1, begun.blocks), Cover(9, begun.blocks))
+    plan = BurstPlan(covers=covers, left=(begun.pair,))
+    assert_planned(begun.model_copy(update={"cover": 9}), plan)
+    with pytest.raises(FailedError, match="was through"):
+        assert_planned(begun.model_copy(update={"cover": 1}), plan)
