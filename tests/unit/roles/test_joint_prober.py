@@ -316,10 +316,10 @@ def refusing_once(subnet, hotkey, beside):
         engines.is_over = False
         engines.infer = infer_or_refuse
         half = 500 / TOKEN_SECONDS
-        while (
-            now := proven_tps_milli(subnet.book.standing(hotkey).capacity)
-        ) is None or now > half:
+        shown = None
+        while shown is None or shown > half:
             await asyncio.sleep(0.1)
+            shown = proven_tps_milli(subnet.book.standing(hotkey).capacity)
         engines.is_over = True
 
     return until_it_costs()
