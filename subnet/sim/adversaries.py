@@ -132,10 +132,10 @@ class Whitewash(_Always):
         self._unpaid = 0
 
     def epoch(self, operator: "Operator") -> None:
-        """Look at the own income, as everybody can."""
-        newest = operator.active[-1]
-        paid = operator.chain.outcomes[-1].incomes_rao.get(newest, 0)
-        self._unpaid = 0 if paid else self._unpaid + 1
+        """Look at the incomes, as everybody can: an epoch that pays nobody says nothing."""
+        newest, incomes = operator.active[-1], operator.chain.outcomes[-1].incomes_rao
+        if any(incomes.values()):
+            self._unpaid = 0 if incomes.get(newest, 0) else self._unpaid + 1
         if self._unpaid > self.epochs_unpaid_max and operator.enrol() is not None:
             operator.leave(newest)
             self._unpaid = 0

@@ -116,7 +116,7 @@ def whole() -> tuple[Trial, ...]:
         Trial(COMPANY_TRIAL, 24.0, 44, 1, 40.0, COMPANY * 4),
         Trial(USERS_TRIAL, 24.0, 10, 1, 24.0, USERS, prompts=160.0),
         Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=24),
-        Trial(MONTH_TRIAL, 720.0, 32, 1, 2.0, SLOW, bursts_per_day=3),
+        Trial(MONTH_TRIAL, 720.0, 32, 1, 2.0, SLOW, bursts_per_day=1),
         Trial(WIDE_TRIAL, 12.0, 9, 1, 10.0, (SharedEngine,), bursts_per_day=24, width=5.0),
         _few(SLOW_PEER_TRIAL, (SlowPeer,)),
         _few(GOOD_PEER_TRIAL, (GoodPeer,)),
