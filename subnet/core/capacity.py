@@ -45,8 +45,8 @@ class CapacityParams(_Frozen):
     duration_seconds_max: BurstSeconds = 120.0
     answer_seconds_max: BurstSeconds = 30.0
     """What a validator's turn leaves for a burst's last answers."""
-    ramp_ppm: Annotated[int, Field(ge=0, le=900_000)] = 250_000
-    """Share of a burst in which its load rises; only what arrives after it counts."""
+    ramp_ppm: Annotated[int, Field(ge=0, le=900_000)] = 100_000
+    """Share of the shortest burst in which the load of each rises."""
     concurrency_max: Annotated[int, Field(ge=1, le=4096)] = 64
     """Requests in flight to one hotkey at most; else the load follows what it declares."""
     covers_kept: Annotated[int, Field(ge=1, le=10)] = 2

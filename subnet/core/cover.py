@@ -203,11 +203,11 @@ def ramp_seconds(params: CapacityParams) -> float:
 def counted_window(start_us: int, params: CapacityParams) -> range:
     """When what arrives counts, in microseconds of the clock of `start_us`.
 
-    From the end of the ramp until the shortest burst would end: whoever rents a GPU when requests
-    pile up has it later. How long the load goes on is drawn, so that nobody knows when to stop.
+    From the start, or answers could be held back until it opens, until the shortest burst would
+    end: whoever rents a GPU when requests pile up has it later. How long the load goes on is drawn,
+    so that nobody knows when to stop.
     """
-    opens, closes = ramp_seconds(params), params.duration_seconds_min
-    return range(start_us + round(opens * 1_000_000), start_us + round(closes * 1_000_000))
+    return range(start_us, start_us + round(params.duration_seconds_min * 1_000_000))
 
 
 def burst_seconds_max(params: CapacityParams) -> float:

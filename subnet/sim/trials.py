@@ -112,7 +112,7 @@ DAY: Final[tuple[Maker, ...]] = tuple(
 def whole() -> tuple[Trial, ...]:
     """All that `make law` runs."""
     return (
-        Trial(DAY_TRIAL, 24.0, 44, 3, 24.0, (*DAY, *CONTROLS, *TWICE)),
+        Trial(DAY_TRIAL, 24.0, 44, 1, 40.0, (*DAY, *CONTROLS, *TWICE)),
         Trial(COMPANY_TRIAL, 24.0, 44, 1, 40.0, COMPANY * 4),
         Trial(USERS_TRIAL, 24.0, 10, 1, 24.0, USERS, prompts=160.0),
         Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=24),
