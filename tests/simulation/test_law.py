@@ -49,7 +49,7 @@ def outcome(
             cost=1.0,
             income_per_cost_over_honest=ratio,
             upper95=None,
-            income_per_speed_over_honest=ratio * speed,
+            income_per_speed_over_honest=None if ratio is None else ratio * speed,
         )
         for name, ratio in ratios.items()
     )

@@ -28,6 +28,7 @@ def result(seed, ratio=1.0):
         cost=1.0,
         income_per_cost_over_honest=ratio,
         upper95=None,
+        income_per_speed_over_honest=ratio,
     )
     return SimResult(
         seed=seed,

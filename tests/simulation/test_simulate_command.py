@@ -56,7 +56,7 @@ def test_the_json_has_exactly_the_keys_that_the_docs_promise():
 
 def test_without_a_name_every_strategy_of_miners_and_validators_is_compared(tmp_path):
     (tmp_path / "other.toml").write_text((ROOT / "subnet.toml").read_text())
-    arguments = ["--miners", "70", "--hours", ".5", "--load", "4", "--json"]
+    arguments = ["--miners", "80", "--hours", ".5", "--load", "4", "--json"]
     found = json.loads(printed(*arguments, "--compare", str(tmp_path / "other.toml")))
     assert found.keys() == {"runs", "change"}
     assert found["runs"].keys() == {"subnet.toml", str(tmp_path / "other.toml")}
