@@ -157,7 +157,7 @@ class MemoryStore:
 
     def open_records(self) -> OpenRecords:
         """None: nobody replays a simulated validator."""
-        return OpenRecords((), 0, self._counter, (), (), self._next_burst)
+        return OpenRecords((), 0, self._counter + 1, (), (), self._next_burst)
 
     def last_statement(self) -> SignedStatement | None:
         """The latest."""
