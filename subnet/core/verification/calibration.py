@@ -168,14 +168,18 @@ class CalibrationTable(_Frozen):
     def for_benchmark(
         self, temperature_milli: int, top_p_milli: int, top_k: int
     ) -> "CalibrationTable":
-        """What judges a validator's own question: by sharper bounds if it was drawn most often."""
+        """What judges a validator's own question: by sharper bounds if it was drawn most often.
+
+        Of a length that no honest answer to these questions had, the gap is read as any other's.
+        """
         drawn = self.drawn
         if drawn is None or top_k != drawn.top_k:
             return self
         band = drawn.band
         if (temperature_milli, top_p_milli) != (band.temperature_milli, band.top_p_milli):
             return self
-        return self.model_copy(update={"bands": (band,), "gaps": drawn.gaps, "drawn": None})
+        gaps = drawn.gaps.beside(self.gaps)
+        return self.model_copy(update={"bands": (band,), "gaps": gaps, "drawn": None})
 
     def bounds(
         self,

@@ -70,6 +70,14 @@ class GapTable(_Frozen):
                 return Reading(counts, cell.p0)
         return None
 
+    def beside(self, others: "GapTable") -> "GapTable":
+        """These cells, and those of `others` for length classes that have none here."""
+        missing = others.edges_nats.keys() - self.edges_nats.keys()
+        return GapTable(
+            edges_nats=self.edges_nats | {one: others.edges_nats[one] for one in sorted(missing)},
+            cells=(*self.cells, *(cell for cell in others.cells if cell.tokens_min in missing)),
+        )
+
     def buckets_above(self, answers: Iterable[tuple[int, Sequence[float]]]) -> int:
         """(temperature, length class, bucket) triples that honest answers fill beyond p0.
 

@@ -57,6 +57,22 @@ def test_a_benchmark_of_the_most_frequent_sampling_is_read_by_them():
     assert Channel.LOGPROB not in readings(claim(), SCORE, WIDE, Traffic.BENCHMARK)
 
 
+def test_an_answer_of_a_length_that_none_of_them_had_is_read_by_its_gap_all_the_same():
+    """Or whoever cuts its answers short is not looked at."""
+    dice = np.random.default_rng(4)
+    short = fitted_gap_table(
+        [(1000, np.abs(dice.normal(0, 0.01, 4)).tolist()) for _ in range(400)], WIDE.params
+    )
+    table = TABLE.model_copy(update={"gaps": short})
+    one = dataclasses.replace(claim(), output_token_ids=(6,) * 4, logprobs=(-1.0,) * 4)
+    found = readings(one, ClaimScore((0.5,) * 4, (0.9,) * 4), table, Traffic.BENCHMARK)
+    assert found[Channel.MARGIN].p0 == SHARP.p0
+    assert found[Channel.LOGPROB] == short.reading((0.9,) * 4, 1000)
+    assert found[Channel.LOGPROB].counts == (0, 0, 0, 0, 1)
+    long = readings(claim(), SCORE, table, Traffic.BENCHMARK)
+    assert long == readings(claim(), SCORE, TABLE, Traffic.BENCHMARK)
+
+
 @pytest.mark.parametrize(
     "other", [{"temperature_milli": 700}, {"top_p_milli": 1000}, {"top_k": 49}]
 )
