@@ -243,7 +243,8 @@ def test_a_benchmark_passed_over_or_audited_out_of_nowhere_is_seen(file):
 
 def test_an_ending_that_is_hidden_in_flight_or_as_lost_is_seen(files):
     first, second = files[1], files[2]
-    at = place_of(first, Faulted)
+    before = {one.counter for one in files[0].said.in_flight}
+    at = place_of(first, Faulted, lambda one: one.counter not in before)
     fault = RECORD.validate_json(first.lines[at])
     lost = Lost(at_us=fault.at_us, period=fault.period, counter=fault.counter)
     lines = [*first.lines]
