@@ -125,7 +125,7 @@ class EvidenceParams(BaseModel):
     """c: the average number of honest responses before a false alarm is at least this."""
     doubt_at: Annotated[float, Field(ge=1)] = 100.0
     """Where pay begins to fall: above what honest answers' evidence keeps to by itself."""
-    confirm_slack: Annotated[float, Field(ge=1)] = 100.0
+    confirm_slack: Annotated[float, Field(ge=1)] = 200.0
     """How much weaker than `alarm_at` the second engine's evidence may be and still confirm."""
     token_evidence_max: Annotated[float, Field(gt=1)] = 1e3
     response_evidence_max: Annotated[float, Field(gt=1)] = 1e5
