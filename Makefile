@@ -51,7 +51,7 @@ release: $(READY) ## train the tiny release, calibrate it, play every attack, re
 	@$(BIN)/python scripts/bench_chain.py
 	@$(BIN)/python scripts/bench_referee.py
 
-law: $(READY) ## 20 seeds of simulated cheats: does any pay? writes docs/law.json and .md (about 50 CPU minutes, all cores; goes on where it stopped)
+law: $(READY) ## 20 seeds of simulated cheats: does any pay? writes docs/law.json and .md (about 80 CPU minutes)
 	@$(BIN)/assay law --output docs $(ARGS)
 
 clean: ## remove the environment and everything that was generated
