@@ -43,16 +43,19 @@ MISSED_REQUESTS_MILLI_MAX: Final = 60_000
 """One look at a miner stands for at most a minute's requests, one a second."""
 
 
-class _Record(BaseModel):
+class _Told(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     at_us: Microseconds
     """Since the Unix epoch."""
-    miner_hotkey: Hotkey
 
     def to_bytes(self) -> bytes:
         """The record as it is kept, hashed and exported: one line of JSON."""
         return self.model_dump_json().encode()
+
+
+class _Record(_Told):
+    miner_hotkey: Hotkey
 
 
 class _Ending(_Record):
@@ -138,34 +141,20 @@ class Faulted(_Ending):
         return after_fault(standing, self.word, self.blame, rules.standing, missed)
 
 
-class Lost(BaseModel):
+class Lost(_Told):
     """A due request that this validator never finished: its process ended. Moves nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["lost"] = "lost"
-    at_us: Microseconds
     period: Whole
     counter: Whole
 
-    def to_bytes(self) -> bytes:
-        """As it is kept."""
-        return self.model_dump_json().encode()
 
-
-class Started(BaseModel):
+class Started(_Told):
     """A process of this validator began: what follows goes by these rules and this release."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["start"] = "start"
-    at_us: Microseconds
     rules: RuleParams
     release_digest: Digest
-
-    def to_bytes(self) -> bytes:
-        """As it is kept."""
-        return self.model_dump_json().encode()
 
 
 class Missed(_Record):
@@ -244,13 +233,10 @@ class Measured(_Record):
         return after_burst(standing, self.result, rules.capacity)
 
 
-class Begun(BaseModel):
+class Begun(_Told):
     """A joint burst began. Moves nothing; what its hotkeys gave follows as `Measured`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["begin"] = "begin"
-    at_us: Microseconds
     period: Whole
     """Whose secret the burst's instant, length and draws derive from."""
     burst: Whole
@@ -270,10 +256,6 @@ class Begun(BaseModel):
     absent: tuple[Hotkey, ...]
     """Those of them that are not there for the second try: nobody asks them, and they give nothing.
     Else one of two on the same engine could stay away while the other tries again."""
-
-    def to_bytes(self) -> bytes:
-        """As it is kept."""
-        return self.model_dump_json().encode()
 
     def loads(self, hotkey: str) -> bool:
         """Whether it is asked in the burst."""
@@ -297,20 +279,13 @@ class VoidWord(StrEnum):
     """In the burst this machine was overloaded."""
 
 
-class Voided(BaseModel):
+class Voided(_Told):
     """Intervals whose bursts proved nothing, or never began. Moves nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["void"] = "void"
-    at_us: Microseconds
     first: Whole
     last: Whole
     word: VoidWord
-
-    def to_bytes(self) -> bytes:
-        """As it is kept."""
-        return self.model_dump_json().encode()
 
 
 class Opined(_Record):
