@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict
 
 from subnet.core.audit import Traffic
 from subnet.core.verification.calibration import CalibrationTable
-from subnet.core.verification.claim import Claim
 from subnet.core.verification.evidence import EvidenceParams
 from subnet.edge.release_files import ReleaseFiles
 from subnet.lab.adversary import Adversary, Lab
@@ -23,8 +22,8 @@ from subnet.lab.cost import COST_ANSWERS, Cost, measured_cost
 from subnet.lab.detection import Detection, Power, alarms_in_turn, power
 from subnet.lab.one_token import OneTokenResult, one_token_result
 from subnet.lab.play import Jury, Runs, Scored, exact_fault, played, questions_of, requests_of
-from subnet.lab.transcripts import ENGINES, Watch, make_referee, scored, served
-from subnet.ports import EngineRequest, Tokenizer
+from subnet.lab.transcripts import ENGINES, Watch, make_referee, scored, served_honestly
+from subnet.ports import Tokenizer
 
 RUNS: Final = 200
 RESPONSES_MAX: Final = 4000
@@ -122,7 +121,8 @@ def run_bench(
     release = files.release
     referee = make_referee(files, table.slack_logits)
     asked = requests_of(release, tokenizer, sizes.honest, seed, prompts)
-    claims, rates = _honest(files, asked, sizes.engines, watch)
+    served = served_honestly(files, asked, HONEST_BATCH_SHARES, watch, sizes.engines)
+    claims = served.claims
     scores = scored(referee, claims, watch("honest margins", len(claims)))
     lab = Lab(release, files.folder, weak_folder)
     grammars = lab.grammars
@@ -138,7 +138,7 @@ def run_bench(
         alarms=len(alarms_in_turn(answers, params)),
         max_margin=max(max(score.margins) for score in scores),
     )
-    cost = measured_cost(referee, claims[:COST_ANSWERS], rates, watch)
+    cost = measured_cost(referee, claims[:COST_ANSWERS], served.tokens_per_second, watch)
 
     questions = questions_of(requests_of(release, tokenizer, sizes.per_attack, seed + 1, prompts))
     jury = Jury(referee, table)
@@ -170,22 +170,3 @@ def run_bench(
 
 def _result(name: str, found: Power) -> AttackResult:
     return AttackResult(name=name, **dataclasses.asdict(found))
-
-
-def _honest(
-    files: ReleaseFiles,
-    requests: Sequence[EngineRequest],
-    engines: Mapping[str, Mapping[str, Any]],
-    watch: Watch,
-) -> tuple[list[Claim], dict[int, float]]:
-    """Honest claims in order, and the best tokens per second at each batch size."""
-    claims: dict[str, Claim] = {}
-    rates: dict[int, float] = {}
-    for place, (name, arguments) in enumerate(engines.items()):
-        share = requests[place :: len(engines)]
-        advance = watch(f"honest answers, {name}", len(share))
-        found = served(files, share, HONEST_BATCH_SHARES, arguments, advance)
-        claims |= zip((request.request_id for request in share), found.claims, strict=True)
-        for batch, rate in found.tokens_per_second.items():
-            rates[batch] = max(rates.get(batch, 0.0), rate)
-    return [claims[request.request_id] for request in requests], rates

@@ -41,7 +41,7 @@ from subnet.lab.traffic import (
     planned_requests,
     with_hostile,
 )
-from subnet.lab.transcripts import ENGINES, Watch, honest_claims, make_referee, scored
+from subnet.lab.transcripts import ENGINES, Watch, make_referee, scored, served_honestly
 from subnet.ports import EngineRequest
 
 BATCH_SHARES: Final = {1: 0.02, 7: 0.14, 64: 0.84}
@@ -144,7 +144,8 @@ def calibrate(
         watch,
     )
     requests, is_hostile = with_hostile(planned, hostile.for_temperature, seed)
-    environment, claims = honest_claims(files, requests, BATCH_SHARES, watch)
+    answered = served_honestly(files, requests, BATCH_SHARES, watch)
+    environment, claims = answered.environment, answered.claims
     params = CalibrationParams()
     usual = [
         claim

@@ -31,7 +31,7 @@ from subnet.lab.adversary import Question
 from subnet.lab.fit import Answer, checked, fit, gaps_of
 from subnet.lab.play import CALLER, MINER
 from subnet.lab.traffic import HELD_OUT_EVERY
-from subnet.lab.transcripts import Watch, honest_claims, scored
+from subnet.lab.transcripts import Watch, scored, served_honestly
 from subnet.ports import EngineRequest, Referee, Tokenizer
 
 QUESTIONS: Final = 24_000
@@ -94,7 +94,8 @@ def drawn_bounds(
         questions,
         secret,
     )
-    _, claims = honest_claims(files, [one.request for one in asked], BATCH_SHARES, watch)
+    requests = [one.request for one in asked]
+    claims = served_honestly(files, requests, BATCH_SHARES, watch).claims
     scores = scored(referee, claims, watch("drawn margins", len(claims)))
     answers = [
         Answer(claim, score, is_held_out=_is_held_out(claim))

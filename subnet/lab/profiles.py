@@ -24,7 +24,7 @@ from subnet.lab.adversary import Adversary, Diluted, Lab, Question, Short
 from subnet.lab.detection import Judged, Pool, Power, power
 from subnet.lab.drawn import drawn_questions
 from subnet.lab.play import Jury, Scored, exact_fault, pool_of
-from subnet.lab.transcripts import Watch, honest_claims, make_referee, scored
+from subnet.lab.transcripts import Watch, make_referee, scored, served_honestly
 from subnet.ports import Referee, Tokenizer
 from subnet.sim.profiles import HONEST, MeasuredAnswer, Profiles
 
@@ -86,7 +86,7 @@ def _honest(
 ) -> list[Scored]:
     """vLLM's answers, eager and compiled in turn, in order."""
     requests = [question.request for question in questions]
-    _, ordered = honest_claims(files, requests, BATCH_SHARES, watch)
+    ordered = served_honestly(files, requests, BATCH_SHARES, watch).claims
     scores = scored(referee, ordered, watch("honest margins", len(ordered)))
     return [
         Scored(claim, score, exact_fault(lab.release, claim, request, lab.grammars))
@@ -128,7 +128,15 @@ def drawn_power(
     powers = {}
     for place, (name, answers) in enumerate(found.pools.items()):
         judged = [
-            Judged(one.tokens, one.readings(table, top_k), None if name == HONEST else one.fault)
+            Judged(
+                one.tokens,
+                one.readings(
+                    table,
+                    (one.temperature_milli, one.top_p_milli, top_k),
+                    is_structured=one.is_structured,
+                ),
+                None if name == HONEST else one.fault,
+            )
             for one in answers
         ]
         dice = np.random.default_rng([seed, place])

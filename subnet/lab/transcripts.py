@@ -119,23 +119,27 @@ def served(
     return Served(engine.environment, ordered, rates)
 
 
-def honest_claims(
+def served_honestly(
     files: ReleaseFiles,
     requests: Sequence[EngineRequest],
     batch_shares: Mapping[int, float],
     watch: Watch,
-) -> tuple[Environment, list[Claim]]:
-    """Where and what the engines answered, in order; each takes every n-th request.
-
-    Raises EngineError.
+    engines: Mapping[str, Mapping[str, Any]] = ENGINES,
+) -> Served:
+    """What the engines answered, each every n-th request, and the best rate of any at each batch
+    size. Raises EngineError.
     """
     claims: dict[str, Claim] = {}
-    for place, (name, arguments) in enumerate(ENGINES.items()):
-        share = requests[place :: len(ENGINES)]
+    rates: dict[int, float] = {}
+    for place, (name, arguments) in enumerate(engines.items()):
+        share = requests[place :: len(engines)]
         advance = watch(f"honest answers, {name}", len(share))
         found = served(files, share, batch_shares, arguments, advance)
         claims |= zip((request.request_id for request in share), found.claims, strict=True)
-    return found.environment, [claims[request.request_id] for request in requests]
+        for batch, rate in found.tokens_per_second.items():
+            rates[batch] = max(rates.get(batch, 0.0), rate)
+    ordered = [claims[request.request_id] for request in requests]
+    return Served(found.environment, ordered, rates)
 
 
 def make_referee(files: ReleaseFiles, slack_logits: float) -> "TorchReferee":

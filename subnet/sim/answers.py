@@ -97,8 +97,7 @@ class LookingReferee:
 
 @lru_cache(maxsize=65_536)
 def _score(answer: MeasuredAnswer, tokens: int) -> ClaimScore:
-    loud = answer.margins_logits[:tokens]
-    return ClaimScore(loud + (0.0,) * (tokens - len(loud)), (answer.gap_nats,) * tokens)
+    return answer.score(tokens)
 
 
 class SimTokenizer:

@@ -55,17 +55,20 @@ class MeasuredAnswer:
     """Those above 0; all its other tokens fit perfectly."""
     grade: float | None
 
-    def readings(self, table: CalibrationTable, top_k: int) -> Readings | None:
-        """What the detector reads in it, as in the answer to a benchmark."""
+    def score(self, tokens: int) -> ClaimScore:
+        """What the referee finds in its first `tokens`."""
+        loud = self.margins_logits[:tokens]
+        return ClaimScore(loud + (0.0,) * (tokens - len(loud)), (self.gap_nats,) * tokens)
+
+    def readings(
+        self, table: CalibrationTable, sampling: tuple[int, int, int], *, is_structured: bool
+    ) -> Readings | None:
+        """What the detector reads in it, as in the answer to a benchmark that was asked for by
+        this (temperature, top-p, both in thousandths, top-k)."""
+        shape = ANY_STRUCTURE if is_structured else None
         ids = (0,) * self.tokens
-        sampling = (self.temperature_milli, self.top_p_milli, top_k, 0)
-        shape = ANY_STRUCTURE if self.is_structured else None
-        claim = Claim((0,), ids, *sampling, None, self.finish_reason, shape)
-        loud = self.margins_logits
-        score = ClaimScore(
-            loud + (0.0,) * (self.tokens - len(loud)), (self.gap_nats,) * self.tokens
-        )
-        return readings(claim, score, table, Traffic.BENCHMARK)
+        claim = Claim((0,), ids, *sampling, 0, None, self.finish_reason, shape)
+        return readings(claim, self.score(self.tokens), table, Traffic.BENCHMARK)
 
     def row(self) -> list[Any]:
         """The columns as JSON."""

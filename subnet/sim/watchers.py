@@ -2,15 +2,12 @@
 
 from typing import Final
 
-from protocol.structure import Structure
-from subnet.core.audit import Traffic, readings
-from subnet.core.verification.claim import Claim, ClaimScore
 from subnet.core.verification.evidence import EvidenceState, fresh_state, log_evidence, update
 from subnet.sim.profiles import MeasuredAnswer
 from subnet.sim.strategy import HONESTLY, WEAK, Move, Seen, Strategy
 
-ANY_STRUCTURE: Final = Structure(kind="json_schema", text="{}")
-"""Its answers are read by their margins alone, whatever it says."""
+TOP_K: Final = 50
+"""Of every point of the default sampling mix."""
 
 
 class WatchesItself(Strategy):
@@ -35,15 +32,8 @@ class WatchesItself(Strategy):
         """Score the own answer as a validator would."""
         key = (seen.hotkey, seen.validator)
         state = self._states.get(key) or fresh_state(self.kit.evidence)
-        tokens = (0,) * answer.tokens
-        sampling = (seen.temperature_milli, seen.top_p_milli, 50, 0)
-        shape = ANY_STRUCTURE if seen.is_structured else None
-        claim = Claim((0,), tokens, *sampling, None, answer.finish_reason, shape)
-        loud = answer.margins_logits[: answer.tokens]
-        score = ClaimScore(
-            loud + (0.0,) * (answer.tokens - len(loud)), (answer.gap_nats,) * answer.tokens
-        )
-        found = readings(claim, score, self.kit.table, Traffic.BENCHMARK)
+        sampling = seen.temperature_milli, seen.top_p_milli, TOP_K
+        found = answer.readings(self.kit.table, sampling, is_structured=seen.is_structured)
         if found is not None:
             self._states[key] = update(state, found, self.kit.evidence)
 
