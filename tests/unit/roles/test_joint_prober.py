@@ -336,7 +336,6 @@ def test_a_bad_burst_is_tried_again_and_counts_no_more(live):
     subnet = live(*["honest"] * 4, before=fail, capacity=BLOCKS_OF_ONE)
     again = [one for one in measured(subnet) if one.result.met_ppm == 0]
     assert {one.miner_hotkey for one in again} >= {miner_hotkey(0), miner_hotkey(1)}
-    assert all(one.result.met_ppm == 0 for one in again)
     assert_replays(subnet)
     assert proven(subnet, 0) == pytest.approx(WHOLE_TPS_MILLI, rel=0.1)
 
