@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from subnet.cli.exits import EXIT_FAULT, UsageError
+from subnet.cli.calibration_file import calibration_of
+from subnet.cli.exits import EXIT_FAULT
 from subnet.core.verification.admission import refused
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def calibrate(
     console = Console(stderr=as_json)
     weak = weaker_model or release.with_name(f"{release.name}-weak")
     draws = load_settings(config).draws
-    known = _known_table(release) if draws_only else None
+    known = calibration_of(release) if draws_only else None
     with progress_bars(console) as watch:
         if known is None:
             table = run(release, weak, draws, prompts, seed, watch)
@@ -92,16 +93,6 @@ def calibrate(
     if as_json:
         print(text, end="")
     console.print(f"wrote {where}")
-
-
-def _known_table(release: Path) -> "CalibrationTable":
-    """The one beside the weights. Raises UsageError."""
-    from subnet.core.verification.calibration import CalibrationTable
-
-    try:
-        return CalibrationTable.model_validate_json((release / "calibration.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--draws-only keeps a table, and there is none: {error}") from error
 
 
 @contextmanager

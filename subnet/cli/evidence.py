@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from subnet.cli.calibration_file import calibration_of
 from subnet.cli.exits import EXIT_FAULT, UsageError
 from subnet.cli.miner_options import ConfigOption
 from subnet.cli.state_file import state_of
@@ -237,13 +238,9 @@ def _calibration_digest(model: Path, used: CalibrationTable) -> str | None:
 
     A validator that draws other questions `used` it without the bounds of those that were drawn.
     """
-    path = model / "calibration.json"
-    if not path.is_file():
+    if not (model / "calibration.json").is_file():
         return None
-    try:
-        table = CalibrationTable.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise UsageError(f"{path} is no calibration: {error.errors()[0]['msg']}") from error
+    table = calibration_of(model)
     return canonical_digest(table.without_drawn() if used.drawn is None else table)
 
 

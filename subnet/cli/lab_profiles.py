@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from subnet.cli.calibration_file import calibration_of
 from subnet.cli.exits import UsageError
 
 if TYPE_CHECKING:
-    from subnet.core.verification.calibration import CalibrationTable
     from subnet.lab.adversary import Adversary
     from subnet.lab.detection import Power
     from subnet.sim.profiles import Profiles
@@ -44,7 +44,7 @@ def profiles(
 
     The simulator's miners draw from this file (`assay simulate`), so that no oracle tells it who
     cheats. Prints how soon the real detector does. Run it again when the release, its calibration
-    or the benchmark changes. Takes about ten minutes.
+    or the benchmark changes. Takes some minutes.
     """
     from subnet.cli.calibrate import progress_bars
     from subnet.config import load_settings
@@ -52,7 +52,7 @@ def profiles(
     from subnet.edge.vllm_runtime import set_engine_environment
 
     files = load_release_files(str(release))
-    table = _table(release)
+    table = calibration_of(release)
     settings = load_settings(config)
     draws = settings.draws
     set_engine_environment({})
@@ -99,15 +99,6 @@ def _chosen(names: "Sequence[str]") -> "list[Adversary]":
     except KeyError as error:
         known = ", ".join(one.name for one in chosen_attacks([]))
         raise UsageError(f"--attack {error.args[0]}: known are {known}") from error
-
-
-def _table(release: Path) -> "CalibrationTable":
-    from subnet.core.verification.calibration import CalibrationTable
-
-    try:
-        return CalibrationTable.model_validate_json((release / "calibration.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(str(error)) from error
 
 
 def _summary(found: "Profiles", caught: "Mapping[str, Power]") -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from subnet.cli.calibration_file import calibration_of
 from subnet.cli.exits import UsageError
 from subnet.cli.lab_report import NAME, show_results, write_results
 
@@ -74,14 +75,13 @@ def _play(
 ) -> "Outcome":
     """Run the bench. Raises UsageError for files that do not fit."""
     from subnet.cli.calibrate import progress_bars
-    from subnet.core.verification.calibration import CalibrationTable
     from subnet.core.verification.evidence import EvidenceParams
     from subnet.edge.release_files import load_release_files
     from subnet.edge.vllm_runtime import set_engine_environment
 
     files = load_release_files(str(release))
+    table = calibration_of(release)
     try:
-        table = CalibrationTable.model_validate_json((release / "calibration.json").read_text())
         texts = prompts.read_text().splitlines() if prompts else []
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error

@@ -6,7 +6,6 @@ answers come from vLLM, cheats from the lab's sampler; the referee scores and th
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -22,13 +21,12 @@ from subnet.core.verification.evidence import EvidenceParams
 from subnet.edge.release_files import ReleaseFiles
 from subnet.lab.adversary import Adversary, Diluted, Lab, Question, Short
 from subnet.lab.detection import Judged, Pool, Power, power
-from subnet.lab.drawn import drawn_questions
+from subnet.lab.drawn import BATCH_SHARES, drawn_questions
 from subnet.lab.play import Jury, Scored, exact_fault, pool_of
 from subnet.lab.transcripts import Watch, make_referee, scored, served_honestly
 from subnet.ports import Referee, Tokenizer
 from subnet.sim.profiles import HONEST, MeasuredAnswer, Profiles
 
-BATCH_SHARES: Final = {1: 0.01, 7: 0.1, 64: 0.89}
 MARGIN_DIGITS, GAP_DIGITS = 4, 7
 RUNS, RESPONSES_MAX = 200, 4000
 

@@ -9,7 +9,7 @@ as the rules say, once without and once with them.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -30,6 +30,9 @@ from subnet.lab.sights import (
 from subnet.lab.watched import BUSY, TALKATIVE, Prompt, Scene, Traced, watch_traffic
 from subnet.ports import Tokenizer
 
+if TYPE_CHECKING:
+    from subnet.lab.transcripts import Watch
+
 AUC_MAX: Final = 0.55
 """What a miner's view may give away."""
 PROMPTS_A_RUN: Final = 170
@@ -39,7 +42,6 @@ ECHO_RUNS: Final = 3
 """Runs for each run without echoes, as they are shorter."""
 TASKS_OF_A_FAMILY: Final = 200
 
-Watch = Callable[[str, int], Callable[[int], None]]
 Halves = Sequence[Sequence[Sequence[Traced]]]
 """Runs to train on, runs to test on."""
 
@@ -94,7 +96,7 @@ def tell_apart(
     settings: Settings,
     runs: int,
     seed: int,
-    watch: Watch,
+    watch: "Watch",
 ) -> Report:
     """Train on half of the runs and prompts, test on the others. `runs` is even."""
     assert runs >= 2 and runs % 2 == 0, runs
@@ -102,13 +104,8 @@ def tell_apart(
     halves = [[prompts[place] for place in order[half::2]] for half in range(2)]
     lab = _Lab(halves, release, tokenizer, settings, seed, watch)
     busy = lab.traffic(BUSY, runs, percent=0)
-    advance = watch("classifiers", len(GROUPS) + FOLDS)
-    sights = []
-    for name in GROUPS:
-        sights.append(of_features(name, busy, seed))
-        advance(1)
-    content = of_content(lab.folds_of_tasks(), advance)
-    over = content.auc - 0.5
+    sights = lab.sights("classifiers", busy, lab.folds_of_tasks)
+    over = sights[-1].auc - 0.5
     return Report(
         seed=seed,
         runs=runs,
@@ -117,7 +114,7 @@ def tell_apart(
         prompts_source=source,
         tier=settings.draws.tier,
         auc_max=AUC_MAX,
-        sights=(*sights, content),
+        sights=sights,
         without_echoes=lab.echo_sights(ECHO_RUNS * runs, percent=0),
         with_echoes=lab.echo_sights(ECHO_RUNS * runs, percent=settings.draws.echo_percent),
         echo_share_for_auc_max=max(0.0, 1 - (AUC_MAX - 0.5) / over) if over > 0 else 0.0,
@@ -134,7 +131,7 @@ class _Lab:
         tokenizer: Tokenizer,
         settings: Settings,
         seed: int,
-        watch: Watch,
+        watch: "Watch",
     ) -> None:
         self._halves = halves
         self._release = release
@@ -171,21 +168,29 @@ class _Lab:
             advance(1)
         return found
 
+    def sights(
+        self, title: str, halves: Halves, folds: Callable[[], list[tuple[Labelled, Labelled]]]
+    ) -> tuple[Sight, ...]:
+        """What each group of features gives away, and content last, by its `folds`."""
+        advance = self._watch(title, len(GROUPS) + FOLDS)
+        found = []
+        for name in GROUPS:
+            found.append(of_features(name, halves, self._seed))
+            advance(1)
+        return (*found, of_content(folds(), advance))
+
     def echo_sights(self, runs: int, *, percent: int) -> EchoSights:
         """All that a miner sees, with so many echoes at most."""
         halves = self.traffic(TALKATIVE, runs, percent=percent)
-        advance = self._watch(f"classifiers, {percent} % echoes", len(GROUPS) + FOLDS)
-        sights = []
-        for name in GROUPS:
-            sights.append(of_features(name, halves, self._seed))
-            advance(1)
+        title = f"classifiers, {percent} % echoes"
+        sights = self.sights(title, halves, lambda: self._folds_of_traffic(halves))
         own = [one for run in halves[1] for one in run if not one.is_organic]
         echoes = sum(one.traffic is Traffic.ECHO for one in own)
         return EchoSights(
             echo_percent=percent,
             echo_share=echoes / len(own),
             runs=runs,
-            sights=(*sights, of_content(self._folds_of_traffic(halves), advance)),
+            sights=sights,
         )
 
     def folds_of_tasks(self) -> list[tuple[Labelled, Labelled]]:

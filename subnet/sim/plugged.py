@@ -17,7 +17,12 @@ def _is_number(value: object) -> bool:
 
 def _is_move(found: object) -> bool:
     """What cannot be is refused here: deep in a run it would look like our own defect."""
-    return isinstance(found, Move) and _is_number(found.wait_seconds) and _is_number(found.pace)
+    return (
+        isinstance(found, Move)
+        and _is_number(found.wait_seconds)
+        and _is_number(found.pace)
+        and (found.held_seconds == math.inf or _is_number(found.held_seconds))
+    )
 
 
 _FITTING: Final[Mapping[str, Callable[[object], bool]]] = {"move": _is_move, "gpus": _is_number}

@@ -26,13 +26,14 @@ class Spread(BaseModel):
 def spreads(outcomes: Sequence[Outcome]) -> list[Spread]:
     """Every strategy of every trial, the honest too; each trial's seeds in their order.
 
-    Seeds in which the honest earned nothing have no ratio, and are left out.
+    Only of outcomes that `law.judged` took: in all of them the honest earned something.
     """
     ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
     for outcome in outcomes:
         for one in outcome.result.strategies:
-            if one.income_per_cost_over_honest is not None:
-                ratios[outcome.trial, one.name].append(one.income_per_cost_over_honest)
+            ratio = one.income_per_cost_over_honest
+            assert ratio is not None, "no law is judged where the honest earn nothing"
+            ratios[outcome.trial, one.name].append(ratio)
     return [
         Spread(
             trial=trial,

@@ -1,5 +1,6 @@
 """Strategies as strangers write them: most of them wrong."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,13 @@ class BadMove(Strategy):
 
     def move(self, seen):
         return Move(wait_seconds=-5.0)
+
+
+class BadHold(Strategy):
+    name = "bad hold"
+
+    def move(self, seen):
+        return Move(held_seconds=math.nan)
 
 
 class BadBill(Strategy):

@@ -179,6 +179,7 @@ def test_more_than_a_run_can_hold_is_refused(arguments):
         ("Unmeasured", "strategy unmeasured: no behaviour nope was measured; known: honest"),
         ("NoMove", "strategy no move, move(): it returned None"),
         ("BadMove", "strategy bad move, move(): it returned Move("),
+        ("BadHold", "strategy bad hold, move(): it returned Move("),
         ("BadBill", "strategy bad bill, gpus(): it returned -1"),
         ("BreaksLate", "strategy breaks late, epoch(): KeyError: 'x'"),
     ],

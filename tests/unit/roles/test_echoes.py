@@ -9,19 +9,15 @@ import pytest
 
 from protocol.structure import Structure
 from subnet.core.audit import PPM, Traffic
-from subnet.core.checks import Outcome
 from subnet.core.draws import draw_task
-from subnet.core.records import RECORD, Answered, Audited, Faulted, PassedOver, prompt_digest
-from subnet.core.replay import replay
-from subnet.core.statement import SignedStatement, records_root
+from subnet.core.records import RECORD, Answered, Audited, PassedOver, prompt_digest
 from subnet.core.verification.evidence import Channel
 from subnet.sim.loop import run_virtual
+from tests.replay_support import changed, failed, signed
 from tests.validator_support import (
     ByteTokenizer,
     FakeMiner,
-    FakeSigner,
     Subnet,
-    is_signed,
     make_settings,
     miner_hotkey,
 )
@@ -32,10 +28,6 @@ SHOWN = [f"a question for everybody {n}" for n in range(30)]
 SHAPED = "a question that wants a shape"
 SHAPE = Structure(kind="json_schema", text='{"type": "object"}')
 NEWCOMER = miner_hotkey(MINERS - 1)
-
-
-def verify(message, signature, hotkey):
-    return signature == "0" * 128 or is_signed(message, signature, hotkey)
 
 
 @pytest.fixture(scope="module")
@@ -169,24 +161,6 @@ def test_a_burst_asks_echoes_as_the_prober_does(tmp_path):
     assert sum(len(asked[ByteTokenizer().render(text)]) > 1 for text in questions) > 10
 
 
-def signed(file, **changes):
-    said = file.said.model_copy(update=changes)
-    signature = FakeSigner().sign(said.signing_bytes())
-    return replace(file, signed=SignedStatement(statement=said, signature=signature))
-
-
-def retold(file, at, **changes):
-    """The validator's own file with one record told otherwise, signed again."""
-    lines = [*file.lines]
-    lines[at] = RECORD.validate_json(lines[at]).model_copy(update=changes).to_bytes()
-    made = signed(file, records=len(lines), records_root=records_root(lines))
-    return replace(made, lines=tuple(lines))
-
-
-def failed(file):
-    return {one.name for one in replay(file, verify) if one.outcome is Outcome.FAILED}
-
-
 @pytest.fixture
 def file(lived):
     """An epoch with echoes whose secret is revealed."""
@@ -217,9 +191,9 @@ def test_another_prompt_than_drawn_is_seen(file):
         for one in file.pools[record.period].prompts
         if one.digest != record.prompt_digest
     )
-    assert "draws" in failed(retold(file, at, prompt_digest=other))
-    assert "draws" in failed(retold(file, at, prompt_digest="0" * 64))
-    assert "draws" in failed(retold(file, at, prompt_digest=None))
+    assert "draws" in failed(changed(file, at, prompt_digest=other))
+    assert "draws" in failed(changed(file, at, prompt_digest="0" * 64))
+    assert "draws" in failed(changed(file, at, prompt_digest=None))
 
 
 def test_an_echo_that_is_hidden_behind_a_task_is_seen(file):
@@ -228,20 +202,20 @@ def test_an_echo_that_is_hidden_behind_a_task_is_seen(file):
     record = RECORD.validate_json(file.lines[at])
     task = draw_task(file.secrets[record.period], record.counter, file.rules.draws)
     lie = {"traffic": Traffic.BENCHMARK, "prompt_digest": prompt_digest(task.prompt)}
-    assert "draws" in failed(retold(file, at, **lie))
-    assert "draws" in failed(retold(file, at, traffic=Traffic.BENCHMARK)), "or by narrower ones"
+    assert "draws" in failed(changed(file, at, **lie))
+    assert "draws" in failed(changed(file, at, traffic=Traffic.BENCHMARK)), "or by narrower ones"
 
 
 def test_an_echo_that_is_called_a_users_and_a_users_that_is_called_an_echo_are_seen(lived, file):
     """The one would be audited seldom, the other looks like a draw that never was."""
     at = at_of(file, "ECHO")[0]
-    assert "draws" in failed(retold(file, at, traffic=Traffic.ORGANIC))
+    assert "draws" in failed(changed(file, at, traffic=Traffic.ORGANIC))
     _, files, _ = lived
     users = next(one for one in files if at_of(one, "ORGANIC"))
     shown = {prompt_digest(text) for text in SHOWN}
     places = at_of(users, "ORGANIC")
     at = next(n for n in places if RECORD.validate_json(users.lines[n]).prompt_digest in shown)
-    assert "draws" in failed(retold(users, at, traffic=Traffic.ECHO))
+    assert "draws" in failed(changed(users, at, traffic=Traffic.ECHO))
 
 
 def test_a_task_that_is_called_an_echo_is_seen(file):
@@ -249,8 +223,8 @@ def test_a_task_that_is_called_an_echo_is_seen(file):
     at = next(at for at, one in records.items() if file.pools[one.period].prompts)
     digest = file.pools[records[at].period].prompts[0].digest
     lie = {"traffic": Traffic.ECHO, "prompt_digest": digest}
-    assert "draws" in failed(retold(file, at, **lie))
-    assert "draws" in failed(retold(file, at, traffic=Traffic.ECHO)), "to be read by wider bounds"
+    assert "draws" in failed(changed(file, at, **lie))
+    assert "draws" in failed(changed(file, at, traffic=Traffic.ECHO)), "to be read by wider bounds"
 
 
 def with_pool(file, pool):
@@ -292,4 +266,3 @@ def test_another_pool_than_was_fixed_or_another_first_draw_is_seen(file):
         for one in file.said.periods
     )
     assert "due" in failed(signed(file, periods=moved))
-    assert any(isinstance(RECORD.validate_json(line), Faulted) for line in file.lines)

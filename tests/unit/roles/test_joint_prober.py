@@ -13,19 +13,19 @@ from subnet.core.replay import replay
 from subnet.core.standing import Blame
 from subnet.ports import Fault
 from subnet.sim.loop import run_virtual
+from tests.replay_support import verify
 from tests.validator_support import (
     FakeMiner,
     Subnet,
-    is_signed,
     make_settings,
     miner_hotkey,
     refusal_of,
 )
 
 TOKEN_SECONDS = 0.01
-WHOLE_TPS_MILLI = 900 / TOKEN_SECONDS
-"""Of one engine in three to four seconds, as its first token takes half a second."""
 """Of an engine with one request."""
+WHOLE_TPS_MILLI = 900 / TOKEN_SECONDS
+"""Of one engine in a burst, as its first token takes half a second."""
 SHORT = {
     "is_measured": True,
     "bursts_per_day": 4320,
@@ -132,9 +132,16 @@ def test_honest_miners_prove_what_their_engines_give(live):
     assert min(subnet.shares().values()) > 0.45
 
 
-def verify(message, signature, hotkey):
-    """The validator signs; what fake miners sign is a row of zeros."""
-    return signature == "0" * 128 or is_signed(message, signature, hotkey)
+def refused(exchange, request, hotkey):
+    """The same exchange, had its miner said honestly that it is full."""
+    return replace(
+        exchange,
+        fault=Fault.REFUSED,
+        rejection_reason="CAPACITY_FULL",
+        refusal=refusal_of(request, hotkey, "CAPACITY_FULL", 500),
+        refusal_signature="0" * 128,
+        response=None,
+    )
 
 
 def assert_replays(subnet):
@@ -273,15 +280,7 @@ def test_a_refusal_of_more_than_was_declared_is_free(live):
 
         async def infer_if_free(endpoint, request):
             if subnet.client.engines.in_flight[endpoint.hotkey] >= 6:
-                exchange = await infer(endpoint, request)
-                return replace(
-                    exchange,
-                    fault=Fault.REFUSED,
-                    rejection_reason="CAPACITY_FULL",
-                    refusal=refusal_of(request, endpoint.hotkey, "CAPACITY_FULL", 500),
-                    refusal_signature="0" * 128,
-                    response=None,
-                )
+                return refused(await infer(endpoint, request), request, endpoint.hotkey)
             return await infer(endpoint, request)
 
         subnet.client.engines.infer = infer_if_free
@@ -305,14 +304,7 @@ def refusing_once(subnet, hotkey, beside):
         is_beside = endpoint.hotkey == hotkey and engines.in_flight[beside] > 2
         if not is_beside or engines.is_over:
             return exchange
-        return replace(
-            exchange,
-            fault=Fault.REFUSED,
-            rejection_reason="CAPACITY_FULL",
-            refusal=refusal_of(request, hotkey, "CAPACITY_FULL", 500),
-            refusal_signature="0" * 128,
-            response=None,
-        )
+        return refused(exchange, request, hotkey)
 
     async def until_it_costs():
         engines.is_over = False

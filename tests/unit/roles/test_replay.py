@@ -164,8 +164,7 @@ def test_an_audit_draw_that_decides_otherwise_is_seen(files):
 
 
 def redrawn(file, which, share_ppm):
-    """The validator says that another share of such answers is audited, and passes over or audits
-    as that share and its own secret decide."""
+    """The validator says that another share of such answers is audited."""
     lines, told = [], 0
     for line in file.lines:
         record = RECORD.validate_json(line)
