@@ -238,7 +238,8 @@ def _bars(bars: LatencyBars) -> str:
     return (
         f"first token within {bars.first_token_seconds_max:g} s, no gap above "
         f"{bars.token_gap_seconds_max:g} s, {bars.token_seconds_max:g} s a token on average; "
-        "do not buffer the stream"
+        f"whole marks only if tokens come within {bars.lateness_free_seconds:g} s on average: "
+        "send each as it comes"
     )
 
 

@@ -67,8 +67,7 @@ class _Open:
     credits_ppm: Counter[str] = field(default_factory=Counter)
     waiting: dict[int, WaitingCredit] = field(default_factory=dict)
     measured: set[str] = field(default_factory=set)
-    faults: set[Blame] = field(default_factory=set)
-    """Who is to blame for faults since it began."""
+    had_network_fault: bool = False
 
     def stated(self) -> OpenBurst:
         """As a statement names it."""
@@ -76,11 +75,12 @@ class _Open:
             begun=self.begun,
             credits_ppm={one: given for one, given in self.credits_ppm.items() if given},
             waiting=tuple(self.waiting[counter] for counter in sorted(self.waiting)),
+            had_network_fault=self.had_network_fault,
         )
 
 
 def check_bursts(segments: Sequence[Segment], file: EpochFile, walked: Walk) -> str:
-    """Each interval has its burst or a reason why not; groups, lengths and rates follow from the
+    """Each interval has its burst or a reason why not; instants, groups and rates follow from the
     secret and from the answers."""
     fold = _Fold(file, walked)
     for segment in segments:
@@ -133,7 +133,7 @@ class _Fold:
             self._settle(record)
         elif isinstance(record, Faulted):
             for one in self.open.values():
-                one.faults.add(record.blame)
+                one.had_network_fault |= record.blame is Blame.NETWORK
         if isinstance(record, Answered | Violated | Faulted):
             self._assert_none_stopped()
 
@@ -200,7 +200,7 @@ class _Fold:
             began = self.open.pop(first)
             if first != last or began.measured:
                 raise FailedError(f"burst {first} is void, and its rates are told")
-            if word is VoidWord.NETWORK and Blame.NETWORK not in began.faults:
+            if word is VoidWord.NETWORK and not began.had_network_fault:
                 raise FailedError(f"burst {first}: the network failed, and no request shows it")
             is_known = word in (VoidWord.STOPPED, VoidWord.NETWORK, VoidWord.VERIFIER)
             if word is not VoidWord.STOPPED:
@@ -297,7 +297,9 @@ class _Fold:
 
 def _reopened(stated: OpenBurst) -> _Open:
     waiting = {one.counter: one for one in stated.waiting}
-    return _Open(stated.begun, Counter(stated.credits_ppm), waiting)
+    found = _Open(stated.begun, Counter(stated.credits_ppm), waiting)
+    found.had_network_fault = stated.had_network_fault
+    return found
 
 
 def _had_a_place(hotkey: str, begun: Begun, rules: RuleParams) -> bool:

@@ -23,19 +23,18 @@ class DrawnPrompts:
         self._file = file
         self._segment = segment
         self._periods = fixed_periods(file)
-        self._echoes: dict[int, PeriodEchoes] = {}
+        self._known: dict[int, tuple[PeriodEchoes, frozenset[str]]] = {}
+        """By period: its echoes, and the digests of its pool."""
 
     def check(self, record: Answered | Violated | Faulted) -> None:
         """Raises FailedError if the request asked another prompt than was drawn."""
         name, secret = f"request {record.request_id}", self._file.secrets[record.period]
-        pool = _pool(self._file, record.period)
+        echoes, digests = self._of_period(record.period, secret)
         if record.traffic is Traffic.ORGANIC:
-            if any(one.digest == record.prompt_digest for one in pool.prompts):
+            if record.prompt_digest in digests:
                 raise FailedError(f"{name} asked again what a user was answered before")
             return
-        drawn = self._of_period(record.period, secret, pool).drawn(
-            record.counter, record.miner_hotkey
-        )
+        drawn = echoes.drawn(record.counter, record.miner_hotkey)
         if (drawn is None) is (record.traffic is Traffic.ECHO):
             raise FailedError(f"{name} is {record.traffic.lower()}, and the draw is another kind")
         if drawn is None:
@@ -44,14 +43,15 @@ class DrawnPrompts:
         if drawn != record.prompt_digest:
             raise FailedError(f"{name} asked another prompt than drawn")
 
-    def _of_period(self, period: int, secret: bytes, pool: EchoPool) -> PeriodEchoes:
-        if period not in self._echoes:
+    def _of_period(self, period: int, secret: bytes) -> tuple[PeriodEchoes, frozenset[str]]:
+        if period not in self._known:
+            pool = _pool(self._file, period)
             first = self._periods[period].first_counter
             assert first is not None, f"period {period} has not begun"
-            self._echoes[period] = PeriodEchoes(
-                secret, first, pool, self._segment.rules, self._segment.release_digest
-            )
-        return self._echoes[period]
+            segment = self._segment
+            echoes = PeriodEchoes(secret, first, pool, segment.rules, segment.release_digest)
+            self._known[period] = echoes, frozenset(one.digest for one in pool.prompts)
+        return self._known[period]
 
 
 def fixed_periods(file: EpochFile) -> dict[int, FixedPeriod]:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from protocol.inference import Environment, OutputHash
-from subnet.core.audit import PPM, audit_draw_ppm, audit_share_ppm, readings
+from subnet.core.audit import PPM, answer_share_ppm, audit_draw_ppm, readings
 from subnet.core.bundle import (
     AnswerEvidence,
     EvidenceBundle,
@@ -275,10 +275,10 @@ def draw_problem(bundle: EvidenceBundle, answer: AnswerEvidence) -> str | None:
     """
     draw, params = answer.draw, bundle.rules.audit
     shares = {
-        audit_share_ppm(bundle.traffic, is_suspect=suspect, params=params)
+        answer_share_ppm(bundle.traffic, is_in_burst=in_burst, is_suspect=suspect, params=params)
+        for in_burst in (False, True)
         for suspect in (False, True)
     }
-    shares.add(params.benchmark_ppm)  # Users' answers in a burst are audited as benchmarks are.
     if draw.share_ppm not in shares:
         return "the audited share is none of the rules'"
     if (draw.block is None) != (draw.block_hash is None):

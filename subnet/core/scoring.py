@@ -29,8 +29,8 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 class LatencyBars(BaseModel):
     """Absolute bars, not ranks: one slow peer changes nobody else's score.
 
-    A bar exceeded twofold earns a half; below the bars marks fall slowly with the mean arrival. The
-    defaults suit a shared CPU.
+    A bar exceeded twofold earns a half at most; marks fall slowly with the mean arrival besides.
+    The defaults suit a shared CPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

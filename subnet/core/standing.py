@@ -235,7 +235,8 @@ def after_fault(
 ) -> MinerStanding:
     """The standing after a request that brought no answer; `word` says why.
 
-    `missed_requests` is how many it stands for, if the miner could not even be asked.
+    `missed_requests` is how many it stands for: more than one if the miner could not even be
+    asked, or named a time to wait.
     """
     counted = {
         "requests": standing.requests + 1,

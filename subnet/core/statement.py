@@ -77,6 +77,8 @@ class OpenBurst(WireMessage):
     """Verified so far, above 0; see `capacity.credit_ppm`."""
     waiting: tuple[WaitingCredit, ...]
     """By counter."""
+    had_network_fault: bool
+    """Whether a fault on record since it began was the network's: it may prove nothing."""
 
 
 class MinerPay(WireMessage):
@@ -113,7 +115,8 @@ class EpochStatement(WireMessage):
     period: Whole
     """Whose secret was in use."""
     periods: tuple[FixedPeriod, ...]
-    """`period`, the next one, and all that `in_flight` and `waiting` name; in order.
+    """`period`, the next one, all that `in_flight`, `waiting` and open bursts name, and those that
+    an instant may still have been drawn in (`cover.PERIODS_MAX`); in order.
     Whoever holds this statement's anchor holds the next one's before it is used."""
     metagraph_block: BlockNumber
     """Whose uids the weights go by."""

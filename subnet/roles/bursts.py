@@ -11,6 +11,7 @@ from subnet.core.audit import PPM
 from subnet.core.burst_plan import BurstPlan
 from subnet.core.capacity import credit_ppm, tokens_inside
 from subnet.core.records import Answered, Begun, InBurst, VoidWord
+from subnet.core.standing import Blame
 from subnet.core.statement import OpenBurst, WaitingCredit
 from subnet.ports import Exchange
 
@@ -27,6 +28,8 @@ class Burst:
     """When the load stops."""
     void: VoidWord | None = None
     """Why it proves nothing: the network or this machine failed in it."""
+    had_network_fault: bool = False
+    """Whether the network failed anybody since it began."""
     credits_ppm: Counter[str] = field(default_factory=Counter)
     """Verified millionths of tokens, by hotkey."""
     waiting: int = 0
@@ -88,9 +91,15 @@ class BurstLedger:
                 begun=burst.begun,
                 credits_ppm={one: given for one, given in burst.credits_ppm.items() if given},
                 waiting=tuple(sorted(waiting[number], key=lambda one: one.counter)),
+                had_network_fault=burst.had_network_fault,
             )
             for number, burst in sorted(self._open.items())
         )
+
+    def note_fault(self, blame: Blame) -> None:
+        """It is saved that a request brought no answer, and who is to blame."""
+        for burst in self._open.values():
+            burst.had_network_fault |= blame is Blame.NETWORK
 
     def in_burst(self, exchange: Exchange, sent_us: int) -> InBurst | None:
         """What a sound answer that just came, to whatever question of ours, is for a burst.

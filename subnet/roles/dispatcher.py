@@ -144,7 +144,8 @@ class Dispatcher:
             self._record_fault(dispatch, exchange, blame)
             outcome = Outcome(exchange, blame)
             wait_us = round(outcome.wait_seconds * 1e6)
-            self._quiet_until_us[hotkey] = self._clock.monotonic_us() + wait_us
+            until_us = self._clock.monotonic_us() + wait_us
+            self._quiet_until_us[hotkey] = max(self._quiet_until_us[hotkey], until_us)
             return outcome
         return Outcome(exchange, self._record(dispatch, exchange, exchange.response, sent_us))
 
@@ -282,6 +283,7 @@ class Dispatcher:
             ),
             _mark(dispatch, exchange, word or fault),
         )
+        self._ledger.note_fault(blame)
 
     def _pending(self, dispatch: Dispatch, exchange: Exchange, answered: Answered) -> PendingAudit:
         request, response = dispatch.request, answered.response

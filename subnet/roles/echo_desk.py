@@ -4,7 +4,7 @@ from typing import Final
 
 from subnet.config import Settings
 from subnet.core.draws import period_secret
-from subnet.core.echoes import EchoPool, PeriodEchoes, PeriodStart
+from subnet.core.echoes import PeriodEchoes
 from subnet.core.history import UserPrompt
 from subnet.store import ValidatorStore
 
@@ -32,10 +32,12 @@ class EchoDesk:
         return None if digest is None else prompts[digest]
 
     def _begin(self, period: int) -> tuple[PeriodEchoes, dict[str, UserPrompt]]:
-        start = self._store.period_start(period) or PeriodStart(None, EchoPool())
+        start = self._store.period_start(period)
+        assert start is not None, "nobody is asked before a period has begun"
+        assert start.first_counter is not None, "likewise"
         echoes = PeriodEchoes(
             period_secret(self._store.master_secret, period),
-            start.first_counter or 0,
+            start.first_counter,
             start.pool,
             self._rules,
             self._release_digest,

@@ -165,6 +165,9 @@ class JointProber:
             return None
         known = {hotkey: self._book.standing(hotkey).capacity for hotkey in present}
         begun = self._begun(due, known)
+        if not begun.group.keys() & known.keys():
+            self._void(number, number, VoidWord.NOBODY)
+            return None
         self._store.save_moves([], [begun])
         secret = period_secret(self._store.master_secret, due.period)
         start_us = self._clock.monotonic_us()

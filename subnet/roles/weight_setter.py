@@ -202,7 +202,9 @@ class WeightSetter:
     def _pool(self, outcome: _Outcome) -> EchoPool:
         """The users' prompts that the next period may ask again."""
         assert outcome.start.first_counter is not None, "it has begun"
-        owners = {row.hotkey: row.coldkey for row in outcome.metagraph.neurons}
+        asked = {one.hotkey for one in outcome.standings}
+        rows = [row for row in outcome.metagraph.neurons if row.hotkey in asked]
+        owners = {row.hotkey: row.coldkey for row in rows}
         takers = [
             Taker(hotkey=one.hotkey, owner=owners[one.hotkey])
             for one in outcome.standings

@@ -1,6 +1,7 @@
 """Bursts by the real roles: who is loaded together, what counts, and what is nobody's fault."""
 
 import asyncio
+import itertools
 from collections import Counter
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from subnet.core.records import RECORD, Measured
 from subnet.core.replay import replay
 from subnet.core.standing import Blame
 from subnet.ports import Fault
+from subnet.roles import joint_prober
 from subnet.sim.loop import run_virtual
 from tests.replay_support import verify
 from tests.validator_support import (
@@ -377,3 +379,16 @@ def test_a_busy_loop_of_ours_is_held_against_nobody(live):
     assert_replays(subnet)
     assert standing(subnet, 0).blames[Blame.VERIFIER] > 3
     assert Blame.MINER not in standing(subnet, 0).blames
+
+
+def test_a_burst_that_would_load_nobody_does_not_begin(live, monkeypatch):
+    """Else it stays under way for ever: no rate and no void would end it."""
+    group_of, calls = joint_prober.group_of, itertools.count()
+
+    def none_at_first(*arguments):
+        return {} if next(calls) < 2 else group_of(*arguments)
+
+    monkeypatch.setattr(joint_prober, "group_of", none_at_first)
+    subnet = live("honest", "honest")
+    assert next(calls) > 2 and measured(subnet)
+    assert_replays(subnet)

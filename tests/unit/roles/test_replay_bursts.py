@@ -281,3 +281,33 @@ def test_bursts_under_way_at_an_epochs_end_are_carried_over(files):
         (one.model_copy(update={"begun": one.begun.model_copy(update={"at_us": 1})}),),
     ):
         assert "under way are others" in problem(signed(file, open_bursts=other))
+
+
+def test_a_fault_of_the_network_before_an_epochs_end_still_voids_a_burst(files):
+    """Its void waits for all audits, and may stand in the next file."""
+    for file in files[1:]:
+        for one in file.said_before.open_bursts:
+            rates = of_burst(one.begun.burst, Measured)
+            if any(map(rates, records_of(file))):
+                break
+        else:
+            continue
+        break
+    else:
+        raise AssertionError("no burst is concluded in the file after the one that it began in")
+    number = one.begun.burst
+    at = place_of(file, Measured, rates)
+    at_us = RECORD.validate_json(file.lines[at]).at_us
+    void = Voided(at_us=at_us, first=number, last=number, word=VoidWord.NETWORK).to_bytes()
+    voided = without(behind(file, at - 1, void), rates)
+    assert "no request shows it" in problem(voided)
+    failed_before = one.model_copy(update={"had_network_fault": True})
+    said = file.said_before.model_copy(
+        update={
+            "open_bursts": tuple(
+                failed_before if other == one else other for other in file.said_before.open_bursts
+            )
+        }
+    )
+    previous = file.previous.model_copy(update={"statement": said})
+    assert "no request shows it" not in problem(replace(voided, previous=previous))
