@@ -168,7 +168,7 @@ class ValidatorSettings(Section):
     second_opinion_retry_seconds_max: Seconds = 3600.0
     vllm: tuple[str, ...] = ()
     """Engine arguments of a vLLM referee, as `key=value`."""
-    rules_version: Annotated[int, Field(ge=0, lt=2**32)] = 3
+    rules_version: Annotated[int, Field(ge=0, lt=2**32)] = 4
     """Leads the weights' version key: raise it with every change of the rules' parameters."""
     epochs_max: Annotated[int, Field(ge=0)] = 0
     """Stop after this many weight submissions; 0 runs until stopped."""

@@ -83,8 +83,8 @@ class Probed:
                 again.append((pair, group))
 
     def _next(self, cover: Cover, left: list[Pair]) -> Pair:
-        unproven = self.engine_of.keys() - self.known.keys()
-        pair = draw_pair(self._secret, self.bursts, left, cover, unproven)
+        met = {hotkey: self.known.get(hotkey, Capacity()).met_ppm for hotkey in cover.hotkeys}
+        pair = draw_pair(self._secret, self.bursts, left, cover, met)
         left.remove(pair)
         return pair
 

@@ -18,7 +18,7 @@ from tests.validator_support import (
 
 CAPACITY = {
     "is_measured": True,
-    "bursts_per_day": 86_400 // 20,
+    "bursts_per_day": 86_400 // 25,
     "duration_seconds_min": 8.0,
     "duration_seconds_max": 9.0,
     "answer_seconds_max": 5.0,

@@ -103,7 +103,7 @@ class BurstResult(_Frozen):
 
     cover: int
     burst: int
-    """Which interval of the clock it fell into."""
+    """Its number; the latest has the highest."""
     beside: tuple[int, ...]
     """Blocks of the cover that were there; its own only if it rode along."""
     met_ppm: Ppm

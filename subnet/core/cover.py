@@ -12,7 +12,7 @@ secret that is then in use.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from subnet.core.audit import PPM
@@ -115,15 +115,16 @@ def cover_seconds_max(hotkeys: int, params: CapacityParams) -> float:
 
 
 def draw_pair(
-    secret: bytes, burst: int, left: Sequence[Pair], cover: Cover, unproven: Set[str]
+    secret: bytes, burst: int, left: Sequence[Pair], cover: Cover, met_ppm: Mapping[str, int]
 ) -> Pair:
-    """Which of the pairs that are left comes next: most newcomers first, then by draw."""
-    fresh = [sum(hotkey in unproven for hotkey in block) for block in cover.blocks]
+    """Which of the pairs that are left comes next: whose hotkeys have met least of the others in
+    any cover, then by draw. So newcomers are proven first, and all at the same pace."""
+    unmet = [sum(PPM - met_ppm[hotkey] for hotkey in block) for block in cover.blocks]
 
     def rank(pair: Pair) -> tuple[int, int]:
         first, second = pair
-        newcomers = fresh[first] + (fresh[second] if second != first else 0)
-        return -newcomers, _key(b"pair", secret, burst, f"{first},{second}")
+        missing = unmet[first] + unmet[second]
+        return -missing, _key(b"pair", secret, burst, f"{first},{second}")
 
     return min(left, key=rank)
 
@@ -143,11 +144,16 @@ def group_of(
     """
     first, second = pair
     both = tuple(dict.fromkeys(pair))
-    half, quarter = params.group_size // 2, max(1, params.group_size // 4)
+    half, quarter = params.group_size // 2, newcomers_max(params)
     riders = [*itertools.islice(suspects, half), *itertools.islice(newcomers, quarter)]
     group: dict[str, tuple[int, ...]] = dict.fromkeys(cover.blocks[first], (second,))
     group |= dict.fromkeys(cover.blocks[second], (first,))
     return group | dict.fromkeys(riders, both)
+
+
+def newcomers_max(params: CapacityParams) -> int:
+    """How many that have no place in a cover yet may ride along in a burst."""
+    return max(1, params.group_size // 4)
 
 
 def met_ppm(cover: Cover, beside: Sequence[int]) -> int:
@@ -161,17 +167,20 @@ def met_ppm(cover: Cover, beside: Sequence[int]) -> int:
     return -(-PPM // max(1, bursts))
 
 
-def turn_of(
-    own_hotkey: str, validators_by_stake: Sequence[str], seconds: float, params: CapacityParams
-) -> Turn:
+def turn_of(own_hotkey: str, validators_by_stake: Sequence[str], params: CapacityParams) -> Turn:
     """When this validator may probe, so that no two load a miner at once.
 
-    An interval between bursts holds as many turns as fit, `seconds` each; validators take them in
-    order of stake, and only beyond that number do two share one.
+    An interval between bursts holds as many turns as fit the longest burst; validators take them
+    in order of stake, and only beyond that number do two share one.
     """
-    turns = max(1, min(int(interval_seconds(params) // seconds), len(validators_by_stake)))
+    turns = max(1, min(turns_max(params), len(validators_by_stake)))
     rank = validators_by_stake.index(own_hotkey) if own_hotkey in validators_by_stake else 0
     return Turn(rank % turns, turns)
+
+
+def turns_max(params: CapacityParams) -> int:
+    """How many validators may probe one after the other in each interval."""
+    return max(1, int(interval_seconds(params) // burst_seconds_max(params)))
 
 
 def interval_seconds(params: CapacityParams) -> float:
@@ -179,14 +188,34 @@ def interval_seconds(params: CapacityParams) -> float:
     return DAY_SECONDS / params.bursts_per_day
 
 
-def burst_starts_at(
-    secret: bytes, burst: int, turn: Turn, seconds: float, params: CapacityParams
-) -> float:
+def burst_at(seconds: float, params: CapacityParams) -> int:
+    """The number of the interval that `seconds` since the epoch of the wall clock lie in: the whole
+    second at which it starts. So numbers rise whatever becomes of `bursts_per_day`."""
+    return _start_of(int(seconds / interval_seconds(params)), params)
+
+
+def burst_from(number: int, params: CapacityParams) -> int:
+    """The lowest number of an interval that is not below `number`."""
+    return _start_of(_index(number, params), params)
+
+
+def burst_before(number: int, params: CapacityParams) -> int:
+    """The highest number of an interval that is below `number`."""
+    return _start_of(_index(number, params) - 1, params)
+
+
+def bursts_between(first: int, last: int, params: CapacityParams) -> int:
+    """How many intervals have a number from `first` to `last`."""
+    return _index(last + 1, params) - _index(first, params)
+
+
+def burst_starts_at(secret: bytes, burst: int, turn: Turn, params: CapacityParams) -> float:
     """Seconds since the epoch of the wall clock at which burst `burst` starts: anywhere in this
-    validator's part of the interval with that number that leaves it `seconds` to end."""
+    validator's part of the interval with that number that leaves it time to end."""
     part = interval_seconds(params) / turn.turns
-    earliest = burst * interval_seconds(params) + turn.number * part
-    return earliest + max(0.0, part - seconds) * _uniform(b"start", secret, burst)
+    earliest = _index(burst, params) * interval_seconds(params) + turn.number * part
+    slack = max(0.0, part - burst_seconds_max(params))
+    return earliest + slack * _uniform(b"start", secret, burst)
 
 
 def burst_seconds(secret: bytes, burst: int, params: CapacityParams) -> float:
@@ -225,6 +254,15 @@ def arrivals_seconds(
     draws = Draws(b"assay/burst/arrivals/1", secret, _number(burst), hotkey.encode())
     ramp = ramp_seconds(params)
     return sorted(ramp * (draws.word() / _UNIT) ** 0.5 for _ in range(users))
+
+
+def _start_of(index: int, params: CapacityParams) -> int:
+    return index * DAY_SECONDS // params.bursts_per_day
+
+
+def _index(number: int, params: CapacityParams) -> int:
+    """How many intervals start below second `number`."""
+    return -(-number * params.bursts_per_day // DAY_SECONDS)
 
 
 def _cut(ordered: Sequence[str], size_max: int) -> tuple[tuple[str, ...], ...]:

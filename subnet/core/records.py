@@ -240,7 +240,7 @@ class Begun(_Told):
     period: Whole
     """Whose secret the burst's instant, length and draws derive from."""
     burst: Whole
-    """Which interval of the clock it fell into."""
+    """Which interval of the clock it fell into, by the whole second at which that starts."""
     turn: Whole
     turns: Annotated[int, Field(ge=1, lt=65_536)]
     """This validator's place among those that share the interval."""
@@ -285,6 +285,7 @@ class Voided(_Told):
     kind: Literal["void"] = "void"
     first: Whole
     last: Whole
+    """All whose number lies between are meant, these two included."""
     word: VoidWord
 
 
@@ -358,7 +359,7 @@ def prompt_digest(prompt: str, structure: Structure | None = None) -> str:
 
 
 def next_burst_after(records: Sequence[Record], before: int | None) -> int | None:
-    """The first interval that these records do not account for yet."""
+    """The lowest number of an interval that these records do not account for yet."""
     for record in records:
         if isinstance(record, Begun):
             before = record.burst + 1

@@ -1,18 +1,18 @@
 """plan, secret, standings -> CHECKS of a burst that began: it was due, and its company with it."""
 
 from subnet.core.burst_plan import Again, BurstPlan, again_of, passed_over
-from subnet.core.capacity import CapacityParams
+from subnet.core.capacity import ONE_BLOCK, CapacityParams
 from subnet.core.checks import FailedError
 from subnet.core.cover import (
     LATE_SECONDS_MAX,
     Cover,
     Turn,
-    burst_seconds_max,
     burst_starts_at,
     draw_cover,
     draw_pair,
-    interval_seconds,
+    newcomers_max,
     pairs,
+    turns_max,
 )
 from subnet.core.records import Begun
 from subnet.core.replay_walk import BurstView
@@ -32,7 +32,7 @@ def assert_planned(record: Begun, plan: BurstPlan) -> Again | None:
         words = f"it is no second try that burst {record.instead_of} asks for"
         raise FailedError(f"burst {number}: {words}")
     is_new = again is None and not plan.left
-    if is_new and record.cover not in (0, number + 1):
+    if is_new and record.cover not in (ONE_BLOCK, number + 1):
         raise FailedError(f"burst {number}: cover {record.cover} was through")
     if not is_new and Cover(record.cover, record.blocks) not in plan.covers:
         raise FailedError(f"burst {number}: cover {record.cover} has other blocks")
@@ -74,21 +74,20 @@ def assert_group(record: Begun, view: BurstView, params: CapacityParams) -> None
     newcomers = record.group.keys() - known - view.shortfalls_ppm.keys()
     if uninvited := riders & known - view.shortfalls_ppm.keys():
         raise FailedError(f"burst {number}: nothing lets {min(uninvited)} ride along")
-    if len(newcomers) > max(1, params.group_size // 4):
+    if len(newcomers) > newcomers_max(params):
         raise FailedError(f"burst {number}: {len(newcomers)} newcomers ride along")
 
 
 def assert_drawn(record: Begun, secret: bytes, view: BurstView, params: CapacityParams) -> None:
     """Instant and, for a cover that begins here, blocks are what the secret draws."""
-    number, longest = record.burst, burst_seconds_max(params)
-    turns_max = max(1, int(interval_seconds(params) // longest))
-    if record.turn >= record.turns or record.turns > turns_max:
+    number = record.burst
+    if record.turn >= record.turns or record.turns > turns_max(params):
         raise FailedError(f"burst {number}: there is no turn {record.turn} of {record.turns}")
     turn = Turn(record.turn, record.turns)
-    starts_at = burst_starts_at(secret, number, turn, longest, params)
+    starts_at = burst_starts_at(secret, number, turn, params)
     if abs(record.at_us / _MICROSECONDS - starts_at) > LATE_SECONDS_MAX:
         raise FailedError(f"burst {number} began at another instant than the secret draws")
-    if record.cover not in (0, number + 1):
+    if record.cover not in (ONE_BLOCK, number + 1):
         return
     hotkeys = [hotkey for block in record.blocks for hotkey in block]
     drawn = draw_cover(secret, number + 1, hotkeys, view.shortfalls_ppm, params)
@@ -97,12 +96,10 @@ def assert_drawn(record: Begun, secret: bytes, view: BurstView, params: Capacity
 
 
 def assert_pair(record: Begun, secret: bytes, view: BurstView, plan: BurstPlan) -> None:
-    """Which pair comes next is drawn, where no newcomer that may have been there comes first."""
-    if view.unproven:
-        return
+    """Which pair comes next follows from who met whom, and from the secret."""
     left = plan.left or pairs(len(record.blocks))
     cover = Cover(record.cover, record.blocks)
-    if draw_pair(secret, record.burst, left, cover, frozenset()) != record.pair:
+    if draw_pair(secret, record.burst, left, cover, view.met_ppm) != record.pair:
         raise FailedError(f"burst {record.burst}: the secret draws another pair")
 
 

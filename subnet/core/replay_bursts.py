@@ -18,12 +18,15 @@ from subnet.core.burst_plan import (
     passed_over,
     result_of,
 )
-from subnet.core.capacity import CapacityParams, credit_ppm, rate_tps_milli
+from subnet.core.capacity import CapacityParams, rate_tps_milli
 from subnet.core.checks import EpochFile, FailedError, OpenError, Segment
 from subnet.core.cover import (
     PERIODS_MAX,
+    burst_at,
+    burst_from,
+    bursts_between,
     counted_window,
-    interval_seconds,
+    newcomers_max,
 )
 from subnet.core.records import (
     Answered,
@@ -49,7 +52,7 @@ from subnet.core.replay_draws import IN_FLIGHT_US_MAX
 from subnet.core.replay_walk import Walk
 from subnet.core.rules import RuleParams
 from subnet.core.standing import Blame
-from subnet.core.statement import OpenBurst, WaitingCredit
+from subnet.core.statement import OpenBurst, WaitingCredit, open_burst, waiting_credit
 
 SLACK_US = 2_000_000
 """Between a token's arrival and the record of its answer."""
@@ -71,10 +74,10 @@ class _Open:
 
     def stated(self) -> OpenBurst:
         """As a statement names it."""
-        return OpenBurst(
-            begun=self.begun,
-            credits_ppm={one: given for one, given in self.credits_ppm.items() if given},
-            waiting=tuple(self.waiting[counter] for counter in sorted(self.waiting)),
+        return open_burst(
+            self.begun,
+            self.credits_ppm,
+            self.waiting.values(),
             had_network_fault=self.had_network_fault,
         )
 
@@ -87,7 +90,7 @@ def check_bursts(segments: Sequence[Segment], file: EpochFile, walked: Walk) -> 
         for record in segment.records:
             fold.take(record, segment.rules)
     fold.end(segments[-1].rules)
-    if fold.hidden and not fold.rates:
+    if fold.hidden and fold.hidden == fold.begun:
         raise OpenError("the secret of this period is not revealed yet")
     void = ", ".join(f"{count} x {word}" for word, count in sorted(fold.void.items()))
     words = f"{fold.begun} bursts, {fold.rates} rates as the answers give them"
@@ -106,8 +109,8 @@ class _Fold:
             {one.begun.burst: _reopened(one) for one in before.open_bursts} if before else {}
         )
         self._plan = BurstPlan() if before is None else before.burst_plan
-        self._recent: dict[int, tuple[Begun, range | None]] = {}
-        """The latest bursts of this file by number, with their windows if these are revealed."""
+        self._recent: dict[int, Begun] = {}
+        """The latest bursts of this file by number."""
         self._awaited: dict[int, frozenset[str]] = {}
         """For whom a second try would have come in their stead."""
         self._sent_us: dict[str, int] = {}
@@ -121,6 +124,8 @@ class _Fold:
         if isinstance(record, Started):
             self._is_starting = True
             self._plan = BurstPlan()
+            self._recent.clear()
+            self._awaited.clear()
         elif isinstance(record, Begun):
             self._begin(record, rules)
         elif isinstance(record, Voided):
@@ -153,15 +158,15 @@ class _Fold:
         if not rules.capacity.is_measured or self._next is None:
             return
         late_us = rules.capacity.duration_seconds_max * _MICROSECONDS + IN_FLIGHT_US_MAX
-        interval_us = interval_seconds(rules.capacity) * _MICROSECONDS
-        due = int((said.at_us - late_us) / interval_us)
-        if self._next < due:
-            raise FailedError(f"burst {self._next} was due, and neither began nor is void")
+        upcoming = burst_from(self._next, rules.capacity)
+        if upcoming < burst_at((said.at_us - late_us) / _MICROSECONDS, rules.capacity):
+            raise FailedError(f"burst {upcoming} was due, and neither began nor is void")
 
     def _begin(self, record: Begun, rules: RuleParams) -> None:
         number, params = record.burst, rules.capacity
-        if self._next is not None and number != self._next:
-            raise FailedError(f"burst {self._next} was due, and burst {number} began")
+        due = burst_from(number if self._next is None else self._next, params)
+        if number != due:
+            raise FailedError(f"burst {due} was due, and burst {number} began")
         self._assert_none_stopped()
         self._next = number + 1
         before = self._file.said_before
@@ -177,15 +182,15 @@ class _Fold:
             hotkey for one in passed_over(self._plan, record) for hotkey in one.wanted
         )
         secret = self._file.secrets.get(record.period)
-        window = None
-        if secret is not None:
+        if secret is None:
+            self.hidden += 1
+        else:
             assert_drawn(record, secret, self._walked.views[number], params)
             if again is None:
                 assert_pair(record, secret, self._walked.views[number], self._plan)
-            window = counted_window(record.at_us, params)
         self._plan = after_begin(self._plan, record, params)
         self.begun += 1
-        self._recent[number] = record, window
+        self._recent[number] = record
         if len(self._recent) > RECENT_BURSTS:
             earliest = min(self._recent)
             del self._recent[earliest], self._awaited[earliest]
@@ -193,28 +198,30 @@ class _Fold:
 
     def _void(self, record: Voided, rules: RuleParams) -> None:
         first, last, word = record.first, record.last, record.word
-        interval_us = interval_seconds(rules.capacity) * _MICROSECONDS
-        if first > last or last * interval_us > record.at_us:
+        if first > last or last * _MICROSECONDS > record.at_us:
             raise FailedError(f"burst {last} is void before its interval began")
+        intervals = bursts_between(first, last, rules.capacity)
         if first in self.open:
             began = self.open.pop(first)
             if first != last or began.measured:
                 raise FailedError(f"burst {first} is void, and its rates are told")
             if word is VoidWord.NETWORK and not began.had_network_fault:
                 raise FailedError(f"burst {first}: the network failed, and no request shows it")
+            intervals = 1
             is_known = word in (VoidWord.STOPPED, VoidWord.NETWORK, VoidWord.VERIFIER)
             if word is not VoidWord.STOPPED:
                 self._plan = after_void(self._plan, began.begun)
         else:
-            if self._next is not None and first != self._next:
-                raise FailedError(f"burst {first} is void, and burst {self._next} was due")
+            due = burst_from(first if self._next is None else self._next, rules.capacity)
+            if burst_from(first, rules.capacity) != due:
+                raise FailedError(f"burst {first} is void, and burst {due} was due")
             self._next = last + 1
             is_known = word not in (VoidWord.NETWORK, VoidWord.VERIFIER)
         if not is_known:
             raise FailedError(f"burst {first}: {word} is no reason there")
         if word is VoidWord.STOPPED and not self._is_starting:
             raise FailedError(f"burst {first}: no process had stopped")
-        self.void[word] += last - first + 1
+        self.void[word] += intervals
 
     def _measure(self, record: Measured, params: CapacityParams) -> None:
         result, hotkey = record.result, record.miner_hotkey
@@ -227,16 +234,11 @@ class _Fold:
             raise FailedError(f"burst {number}: {hotkey} met other company than it is told to")
         if one.waiting:
             raise FailedError(f"burst {number}: rates are told before all answers were audited")
-        secret = self._file.secrets.get(begun.period)
-        if secret is None:
-            self.hidden += 1
-        else:
-            window = counted_window(0, params)
-            given = rate_tps_milli(one.credits_ppm[hotkey], window)
-            if given != rate:
-                words = f"its answers give {given} thousandths of a token a second"
-                raise FailedError(f"burst {number}: {words} to {hotkey}, not the rate told")
-            self.rates += 1
+        given = rate_tps_milli(one.credits_ppm[hotkey], counted_window(0, params))
+        if given != rate:
+            words = f"its answers give {given} thousandths of a token a second"
+            raise FailedError(f"burst {number}: {words} to {hotkey}, not the rate told")
+        self.rates += 1
         one.measured.add(hotkey)
         if one.measured == one.begun.group.keys():
             del self.open[number]
@@ -247,9 +249,9 @@ class _Fold:
         sent_us = record.at_us - record.total_us
         self._assert_was_loaded(record, sent_us, rules)
         self._sent_us[record.miner_hotkey] = sent_us
-        for begun, window in self._recent.values():
-            if window is not None and begun.loads(record.miner_hotkey):
-                _assert_counted(record, begun, window)
+        for begun in self._recent.values():
+            if begun.loads(record.miner_hotkey):
+                _assert_counted(record, begun, counted_window(begun.at_us, rules.capacity))
         told = record.in_burst
         if told is None:
             return
@@ -258,11 +260,9 @@ class _Fold:
             raise FailedError(f"request {record.request_id}: its burst {told.burst} never began")
         if told.tokens > record.response.output_tokens:
             raise FailedError(f"request {record.request_id}: more tokens in a burst than it has")
-        one.waiting[record.counter] = WaitingCredit(
-            counter=record.counter,
-            miner_hotkey=record.miner_hotkey,
-            credit_ppm=credit_ppm(told.tokens, record.latency_ppm(rules)),
-        )
+        credit = waiting_credit(record, record.latency_ppm(rules))
+        assert credit is not None
+        one.waiting[record.counter] = credit
 
     def _assert_was_loaded(self, record: Answered, sent_us: int, rules: RuleParams) -> None:
         """Whoever was asked just before a burst and just after it began was there to be loaded."""
@@ -270,7 +270,7 @@ class _Fold:
         earlier_us = self._sent_us.get(hotkey)
         if earlier_us is None or sent_us - earlier_us > ON_ROSTER_US:
             return
-        for number, (begun, _) in self._recent.items():
+        for number, begun in self._recent.items():
             if not earlier_us < begun.at_us < sent_us or begun.loads(hotkey):
                 continue
             if hotkey in self._walked.views[number].closed:
@@ -307,7 +307,7 @@ def _had_a_place(hotkey: str, begun: Begun, rules: RuleParams) -> bool:
     if begun.instead_of is not None:
         return hotkey in begun.absent
     known = {one for block in begun.blocks for one in block}
-    has_room = len(begun.group.keys() - known) < max(1, rules.capacity.group_size // 4)
+    has_room = len(begun.group.keys() - known) < newcomers_max(rules.capacity)
     seats = {one for at in begun.pair for one in begun.blocks[at]}
     return hotkey in seats or (has_room and hotkey not in known)
 

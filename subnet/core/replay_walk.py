@@ -25,8 +25,8 @@ class BurstView:
     """Of those that the burst names and whose rate depends on company."""
     closed: Set[str]
     """All whose gate was closed."""
-    unproven: Set[str]
-    """Those of its cover of whom no burst showed anything yet."""
+    met_ppm: Mapping[str, int]
+    """Of those of its cover: which share of the others each had met at most within one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,6 @@ def _view(begun: Begun, book: StandingBook, rules: RuleParams) -> BurstView:
     everybody = [book.standing(one.hotkey) for one in book.remembered()]
     return BurstView(
         shortfalls_ppm=suspects_of(capacities, rules.capacity.shortfall_tolerated_ppm),
-        unproven={hotkey for hotkey in placed if not capacities[hotkey].covers},
+        met_ppm={hotkey: capacities[hotkey].met_ppm for hotkey in placed},
         closed={one.hotkey for one in everybody if not is_gate_open(one, rules.scoring)},
     )

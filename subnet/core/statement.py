@@ -16,8 +16,9 @@ from protocol.units import BlockNumber, Digest, Hotkey, Microseconds, Signature
 from subnet.core.audit import Ppm, Traffic
 from subnet.core.bundle import DELAY_US, Whole
 from subnet.core.burst_plan import BurstPlan
+from subnet.core.capacity import credit_ppm
 from subnet.core.merkle import leaf_hash, root_of
-from subnet.core.records import Begun
+from subnet.core.records import Answered, Begun
 from subnet.core.scoring import Score
 from subnet.core.standing import MinerStanding
 
@@ -79,6 +80,34 @@ class OpenBurst(WireMessage):
     """By counter."""
     had_network_fault: bool
     """Whether a fault on record since it began was the network's: it may prove nothing."""
+
+
+def waiting_credit(answered: Answered, latency_ppm: int) -> WaitingCredit | None:
+    """What an answer with that latency factor waits with; None if it came in no burst."""
+    told = answered.in_burst
+    if told is None:
+        return None
+    return WaitingCredit(
+        counter=answered.counter,
+        miner_hotkey=answered.miner_hotkey,
+        credit_ppm=credit_ppm(told.tokens, latency_ppm),
+    )
+
+
+def open_burst(
+    begun: Begun,
+    credits_ppm: Mapping[str, int],
+    waiting: Iterable[WaitingCredit],
+    *,
+    had_network_fault: bool,
+) -> OpenBurst:
+    """A burst as statements name it."""
+    return OpenBurst(
+        begun=begun,
+        credits_ppm={one: given for one, given in credits_ppm.items() if given},
+        waiting=tuple(sorted(waiting, key=lambda one: one.counter)),
+        had_network_fault=had_network_fault,
+    )
 
 
 class MinerPay(WireMessage):

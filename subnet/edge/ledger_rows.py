@@ -68,7 +68,7 @@ def _note_bursts(db: sa.Connection, records: Sequence[Record]) -> None:
         elif isinstance(record, Measured):
             open_ones.discard(record.result.burst)
         else:
-            open_ones -= set(range(record.first, record.last + 1)) & open_ones
+            open_ones = {one for one in open_ones if not record.first <= one <= record.last}
     upcoming = next_burst_after(noted, upcoming)
     save_fact(db, "next_burst", "" if upcoming is None else str(upcoming))
     save_fact(db, "open_bursts", json.dumps(sorted(open_ones)))

@@ -27,7 +27,7 @@ from subnet.edge.ledger_rows import Closed
 from subnet.edge.opinion_rows import opinions
 from subnet.edge.validator_schema import FACTS, STANDINGS
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 NEVER_US: Final = 2**62
 BUSY_TIMEOUT_SECONDS: Final = 10.0
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from subnet.core.audit import PPM
 from subnet.core.burst_plan import BurstPlan
-from subnet.core.capacity import credit_ppm, tokens_inside
+from subnet.core.capacity import tokens_inside
 from subnet.core.records import Answered, Begun, InBurst, VoidWord
 from subnet.core.standing import Blame
-from subnet.core.statement import OpenBurst, WaitingCredit
+from subnet.core.statement import OpenBurst, WaitingCredit, open_burst, waiting_credit
 from subnet.ports import Exchange
 
 
@@ -40,7 +40,7 @@ class Burst:
 
     @property
     def number(self) -> int:
-        """Which interval of the clock it fell into."""
+        """Its own; the latest has the highest."""
         return self.begun.burst
 
     def end(self) -> None:
@@ -87,10 +87,10 @@ class BurstLedger:
             if burst.number in waiting:
                 waiting[burst.number].append(credit)
         return tuple(
-            OpenBurst(
-                begun=burst.begun,
-                credits_ppm={one: given for one, given in burst.credits_ppm.items() if given},
-                waiting=tuple(sorted(waiting[number], key=lambda one: one.counter)),
+            open_burst(
+                burst.begun,
+                burst.credits_ppm,
+                waiting[number],
                 had_network_fault=burst.had_network_fault,
             )
             for number, burst in sorted(self._open.items())
@@ -115,18 +115,11 @@ class BurstLedger:
 
     def note(self, answered: Answered, latency_ppm: int) -> None:
         """That answer is saved, and waits for its audit."""
-        burst, found = self.running, answered.in_burst
-        if burst is None or found is None:
+        burst, credit = self.running, waiting_credit(answered, latency_ppm)
+        if burst is None or credit is None:
             return
         burst.waiting += 1
-        self._waiting[answered.request_id] = (
-            burst,
-            WaitingCredit(
-                counter=answered.counter,
-                miner_hotkey=answered.miner_hotkey,
-                credit_ppm=credit_ppm(found.tokens, latency_ppm),
-            ),
-        )
+        self._waiting[answered.request_id] = burst, credit
 
     def settle(self, request_id: str, share_ppm: int, *, is_verified: bool) -> None:
         """An answer was audited, or passed over; of others nothing happens.

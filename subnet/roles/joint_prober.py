@@ -15,7 +15,6 @@ from typing import Final
 from subnet.config import Settings
 from subnet.core.book import StandingBook
 from subnet.core.burst_plan import (
-    Again,
     after_begin,
     after_rates,
     after_void,
@@ -30,14 +29,16 @@ from subnet.core.cover import (
     Pair,
     Turn,
     arrivals_seconds,
+    burst_at,
+    burst_before,
+    burst_from,
     burst_seconds,
-    burst_seconds_max,
     burst_starts_at,
+    bursts_between,
     counted_window,
     draw_cover,
     draw_pair,
     group_of,
-    interval_seconds,
     pairs,
     suspects_of,
     turn_of,
@@ -122,22 +123,21 @@ class JointProber:
         """Sleep to the start of the next burst. Those whose instants are gone are void."""
         now = self._clock.now_ns() / 1e9
         upcoming = self._store.next_burst()
-        number = max(upcoming or 0, int(now / interval_seconds(self._params)))
-        due = self._due(number)
+        number = max(upcoming or 0, burst_at(now, self._params))
+        due = self._due(burst_from(number, self._params))
         while due.starts_at < now:
-            due = self._due(due.number + 1)
-        if upcoming is not None and upcoming < due.number:
-            self._void(upcoming, due.number - 1, self._missed_for)
+            due = self._due(burst_from(due.number + 1, self._params))
+        if upcoming is not None and bursts_between(upcoming, due.number - 1, self._params):
+            self._void(upcoming, burst_before(due.number, self._params), self._missed_for)
         self._missed_for = VoidWord.LATE
         await asyncio.sleep(due.starts_at - now)
         return due
 
     def _due(self, number: int) -> _Due:
-        longest = burst_seconds_max(self._params)
-        turn = turn_of(self._own_hotkey, self._roster.validators, longest, self._params)
+        turn = turn_of(self._own_hotkey, self._roster.validators, self._params)
         period = self._store.period()
         secret = period_secret(self._store.master_secret, period)
-        starts_at = burst_starts_at(secret, number, turn, longest, self._params)
+        starts_at = burst_starts_at(secret, number, turn, self._params)
         return _Due(number, period, turn, starts_at)
 
     def _void(self, first: int, last: int, word: VoidWord) -> None:
@@ -179,11 +179,14 @@ class JointProber:
     def _begun(self, due: _Due, known: Mapping[str, Capacity]) -> Begun:
         """What is due, with those that can be asked."""
         again = next_again(self._ledger.plan, known.keys())
-        if again is not None and again.instead_of is not None:
-            group = again.group
-            cover, pair = self._cover(again.cover), again.pair
+        if again is None:
+            cover, pair = self._next_pair(due, known)
         else:
-            cover, pair, group = self._first_try(due, again, known)
+            cover, pair = self._cover(again.cover), again.pair
+        if again is None or again.instead_of is None:
+            group = self._group(cover, pair, known)
+        else:
+            group = again.group
         return Begun(
             at_us=self._clock.now_ns() // 1000,
             period=due.period,
@@ -198,26 +201,28 @@ class JointProber:
             absent=tuple(sorted(group.keys() - known.keys())),
         )
 
-    def _first_try(
-        self, due: _Due, again: Again | None, known: Mapping[str, Capacity]
-    ) -> tuple[Cover, Pair, dict[str, tuple[int, ...]]]:
-        """Cover, pair and group of a burst that is no second try."""
-        params, plan = self._params, self._ledger.plan
+    def _next_pair(self, due: _Due, known: Mapping[str, Capacity]) -> tuple[Cover, Pair]:
+        """Cover and pair of a burst that repeats none."""
+        plan = self._ledger.plan
         secret = period_secret(self._store.master_secret, due.period)
-        suspects = suspects_of(known, params.shortfall_tolerated_ppm)
-        if again is not None:
-            cover, pair = self._cover(again.cover), again.pair
+        if plan.left:
+            cover = plan.covers[-1]
         else:
-            if plan.left:
-                cover = plan.covers[-1]
-            else:
-                cover = draw_cover(secret, due.number + 1, known, suspects, params)
-            left = plan.left or pairs(len(cover.blocks))
-            unproven = {hotkey for hotkey, capacity in known.items() if not capacity.covers}
-            pair = draw_pair(secret, due.number, left, cover, unproven)
+            cover = draw_cover(secret, due.number + 1, known, self._suspects(known), self._params)
+        left = plan.left or pairs(len(cover.blocks))
+        met = {one: self._book.standing(one).capacity.met_ppm for one in cover.hotkeys}
+        return cover, draw_pair(secret, due.number, left, cover, met)
+
+    def _group(
+        self, cover: Cover, pair: Pair, known: Mapping[str, Capacity]
+    ) -> dict[str, tuple[int, ...]]:
+        """Who takes part in a burst that is no second try, with the blocks that each meets."""
         newcomers = [hotkey for hotkey in known if hotkey not in cover.hotkeys]
-        planned = group_of(cover, pair, suspects, newcomers, params)
-        return cover, pair, {hotkey: planned[hotkey] for hotkey in known if hotkey in planned}
+        planned = group_of(cover, pair, self._suspects(known), newcomers, self._params)
+        return {hotkey: planned[hotkey] for hotkey in known if hotkey in planned}
+
+    def _suspects(self, known: Mapping[str, Capacity]) -> dict[str, int]:
+        return suspects_of(known, self._params.shortfall_tolerated_ppm)
 
     def _cover(self, number: int) -> Cover:
         return next(one for one in self._ledger.plan.covers if one.number == number)

@@ -118,8 +118,10 @@ def whole() -> tuple[Trial, ...]:
         Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=24),
         Trial(MONTH_TRIAL, 720.0, 32, 1, 2.0, SLOW, bursts_per_day=1),
         Trial(WIDE_TRIAL, 12.0, 9, 1, 10.0, (SharedEngine,), bursts_per_day=24, width=5.0),
-        _few(SLOW_PEER_TRIAL, (SlowPeer,)),
-        _few(GOOD_PEER_TRIAL, (GoodPeer,)),
+        *(
+            Trial(name, 24.0, 10, 1, 60.0, (peer,))
+            for name, peer in ((SLOW_PEER_TRIAL, SlowPeer), (GOOD_PEER_TRIAL, GoodPeer))
+        ),
         *(
             _few(f"{name}, commit-reveal {word}", friends, kinds, word == "on", prompts)
             for name, friends, kinds, prompts in (

@@ -27,11 +27,17 @@ from subnet.core.capacity import (
 from subnet.core.cover import (
     Turn,
     arrivals_seconds,
+    burst_at,
+    burst_before,
+    burst_from,
     burst_seconds,
+    burst_seconds_max,
     burst_starts_at,
+    bursts_between,
     counted_window,
     cover_seconds_max,
     draw_cover,
+    draw_pair,
     group_of,
     interval_seconds,
     met_ppm,
@@ -321,6 +327,32 @@ def test_a_cover_is_a_whole_for_every_member_and_rider(hotkeys, group_size):
     assert min(met.values()) >= PPM
 
 
+@given(st.integers(3, 9), st.integers(0, 10**6))
+def test_all_blocks_of_a_first_cover_are_met_at_the_same_pace(blocks, number):
+    params = CapacityParams(group_size=4)
+    cover = draw_cover(SECRET, number, names(2 * blocks), {}, params)
+    left, met = pairs(blocks), dict.fromkeys(cover.hotkeys, 0)
+    while left:
+        pair = draw_pair(SECRET, number, left, cover, met)
+        left.remove(pair)
+        for block in pair:
+            met |= {one: met[one] + met_ppm(cover, (0,)) for one in cover.blocks[block]}
+        spread = (max(met.values()) - min(met.values())) / met_ppm(cover, (0,))
+        assert round(spread) <= 2
+
+
+def test_once_all_have_met_the_secret_alone_draws_the_pairs():
+    params = CapacityParams(group_size=4)
+    cover = draw_cover(SECRET, 1, names(16), {}, params)
+    met = dict.fromkeys(cover.hotkeys, PPM)
+    first = [draw_pair(SECRET, burst, pairs(8), cover, met) for burst in range(400)]
+    assert len(set(first)) == 28
+    newcomer = cover.blocks[5][0]
+    drawn = [draw_pair(SECRET, burst, pairs(8), cover, met | {newcomer: 0}) for burst in range(400)]
+    assert {other for pair in drawn for other in pair if 5 in pair} == set(range(8))
+    assert all(5 in pair for pair in drawn)
+
+
 @given(st.integers(0, 10**6))
 def test_a_cover_cannot_be_told_without_the_secret(number):
     hotkeys = names(100)
@@ -343,13 +375,14 @@ def test_hotkeys_that_depend_on_company_share_a_block_and_every_burst():
 @given(st.integers(0, 10**6), st.integers(1, 30))
 def test_no_two_validators_probe_at_the_same_time(burst, count):
     validators = names(count)
-    longest = 150.0
+    longest = burst_seconds_max(PARAMS)
+    burst = burst_from(burst, PARAMS)
     spans = []
     for own in validators:
-        turn = turn_of(own, validators, longest, PARAMS)
-        start = burst_starts_at(own.encode(), burst, turn, longest, PARAMS)
-        assert burst <= start / interval_seconds(PARAMS)
-        assert start + longest <= (burst + 1) * interval_seconds(PARAMS) + 1e-3
+        turn = turn_of(own, validators, PARAMS)
+        start = burst_starts_at(own.encode(), burst, turn, PARAMS)
+        assert burst <= start
+        assert start + longest <= burst + interval_seconds(PARAMS) + 1e-3
         spans.append((turn.number, start))
     spans.sort()
     for (turn, start), (other, later) in itertools.pairwise(spans):
@@ -358,7 +391,34 @@ def test_no_two_validators_probe_at_the_same_time(burst, count):
 
 
 def test_a_validator_that_the_chain_does_not_list_yet_takes_the_first_turn():
-    assert turn_of("unknown", [], 150.0, PARAMS) == Turn(0, 1)
+    assert turn_of("unknown", [], PARAMS) == Turn(0, 1)
+
+
+per_day = st.integers(1, 86_400)
+
+
+@given(per_day, st.integers(0, 10**7))
+def test_intervals_are_numbered_without_a_gap(bursts_per_day, index):
+    params = CapacityParams(bursts_per_day=bursts_per_day)
+    interval = interval_seconds(params)
+    number = burst_at((index + 0.5) * interval, params)
+    assert number == int(index * 86_400 / bursts_per_day + 1e-9)
+    later = burst_at((index + 1.5) * interval, params)
+    assert burst_from(number + 1, params) == later
+    assert burst_before(later, params) == burst_from(number, params) == number
+    assert bursts_between(number, later, params) == 2
+    assert bursts_between(number + 1, later - 1, params) == 0
+    start = burst_starts_at(SECRET, number, Turn(0, 1), params)
+    assert index * interval - 1e-3 <= start <= (index + 1) * interval
+
+
+@given(per_day, per_day, st.floats(0, 2e9))
+def test_burst_numbers_rise_whatever_becomes_of_their_frequency(before, after, now):
+    """Or a validator that probes less often from now on would wait for years, or prove nothing."""
+    old, new = (CapacityParams(bursts_per_day=count) for count in (before, after))
+    last = burst_at(now, old)
+    upcoming = burst_from(last + 1, new)
+    assert last < upcoming <= now + interval_seconds(new)
 
 
 @given(st.integers(0, 10**9))

@@ -196,7 +196,7 @@ def test_a_burst_loads_all_at_once_up_to_its_limit_and_no_more(live):
 
 def test_before_the_first_burst_nobody_is_weighed(live):
     """Else pay would go by identity: four hotkeys on one engine would get four times its pay."""
-    subnet = live("honest", "honest", capacity={"bursts_per_day": 200}, validator={"epochs_max": 1})
+    subnet = live("honest", "honest", capacity={"bursts_per_day": 90}, validator={"epochs_max": 1})
     first_us = min(one.at_us for one in measured(subnet))
     closed = [subnet.store.epoch_file(block) for block in subnet.store.closed_epochs()]
     early = [one for one in closed if one.said.at_us < first_us]
@@ -215,6 +215,17 @@ def test_a_restart_goes_on_with_what_was_proven(live):
     first.store.close()
     second = live("honest", "honest", capacity={"bursts_per_day": 1}, validator={"epochs_max": 1})
     assert [proven(second, number) for number in (0, 1)] == before
+
+
+@pytest.mark.parametrize("bursts_per_day", [2160, 8640])
+def test_bursts_go_on_when_an_owner_wants_fewer_or_more(live, bursts_per_day):
+    first = live("honest", "honest")
+    before = {one.result.burst for one in measured(first)}
+    first.store.close()
+    second = live("honest", "honest", capacity={"bursts_per_day": bursts_per_day}, first_block=1000)
+    after = {one.result.burst for one in measured(second)}
+    assert before < after and min(after - before) > max(before)
+    assert_replays(second)
 
 
 def test_a_users_prompt_may_fall_into_a_burst_and_counts_there(live):

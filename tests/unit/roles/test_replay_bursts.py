@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from subnet.core.checks import Outcome
-from subnet.core.cover import counted_window, interval_seconds
+from subnet.core.cover import burst_from, counted_window, interval_seconds
 from subnet.core.records import (
     RECORD,
     Answered,
@@ -17,6 +17,7 @@ from subnet.core.records import (
     VoidWord,
 )
 from subnet.core.replay import replay
+from subnet.core.replay_bursts import ON_ROSTER_US
 from tests.replay_support import (
     behind,
     burst_files,
@@ -38,11 +39,14 @@ def files(tmp_path_factory):
 
 
 def whole(files):
-    """A file in which a burst begins and ends, with answers that were verified, and its number."""
+    """A file in which a first try begins and ends, with answers that were verified, and its
+    number."""
     for file in files[1:]:
         records = records_of(file)
         began = {
-            one.burst for one in records if isinstance(one, Begun) and one.period in file.secrets
+            one.burst
+            for one in records
+            if isinstance(one, Begun) and one.period in file.secrets and one.instead_of is None
         }
         for one in records:
             if (
@@ -133,19 +137,28 @@ def test_more_tokens_than_an_answer_has_are_seen_before_the_secret_is(files):
 def test_a_friends_bad_burst_that_is_left_out_is_seen(files):
     file, number = whole(files)
     rates = of_burst(number, Measured)
-    friend = next(one.miner_hotkey for one in records_of(file) if rates(one))
+    begun = next(filter(of_burst(number, Begun), records_of(file)))
+    friend = next(hotkey for hotkey in begun.group if was_asked_before(file, hotkey, begun.at_us))
     assert "under way are others" in problem(without(file, rates))
     alone = without(file, lambda one: rates(one) and one.miner_hotkey == friend)
     assert "only some" in problem(alone)
     begin = place_of(alone, Begun, of_burst(number, Begun))
-    group = RECORD.validate_json(alone.lines[begin]).group
-    others = {hotkey: beside for hotkey, beside in group.items() if hotkey != friend}
+    others = {hotkey: beside for hotkey, beside in begun.group.items() if hotkey != friend}
     lines = [*changed(alone, begin, group=others).lines]
     for at, line in enumerate(lines):
         record = RECORD.validate_json(line)
         if isinstance(record, Answered) and record.miner_hotkey == friend:
             lines[at] = record.model_copy(update={"in_burst": None}).to_bytes()
     assert "was left out" in problem(restated(file, lines))
+
+
+def was_asked_before(file, hotkey, at_us):
+    """So shortly that it was surely on the roster at that instant."""
+    return any(
+        at_us - ON_ROSTER_US < record.at_us - record.total_us < at_us
+        for record in records_of(file)
+        if isinstance(record, Answered) and record.miner_hotkey == hotkey
+    )
 
 
 def test_rates_that_come_before_the_audits_are_seen(files):
@@ -249,7 +262,8 @@ def test_a_cover_whose_order_is_chosen_is_seen(files):
     ]
     file, at, record = next(one for one in places if one[2].cover == one[2].burst + 1)
     assert "than the secret draws" in problem(changed(file, at, **swapped(record)))
-    later = record.model_copy(update={"burst": record.burst + 1, **swapped(record)})
+    upcoming = burst_from(record.burst + 1, file.rules.capacity)
+    later = record.model_copy(update={"burst": upcoming, **swapped(record)})
     assert "has other blocks" in problem(behind(file, at, later.to_bytes()))
 
 
@@ -270,6 +284,23 @@ def test_a_validator_that_stops_its_bursts_is_seen(files):
     assert "neither began nor is void" in told
     assert "next burst" in problem(signed(file, next_burst=file.said.next_burst + 1))
     assert "next burst" in problem(signed(file, next_burst=None))
+
+
+def test_a_pair_that_is_chosen_in_the_first_cover_is_seen(files):
+    """While most are newcomers as later."""
+    file, at, begun = next(
+        (file, at, record)
+        for file in files
+        for at, record in enumerate(records_of(file))
+        if isinstance(record, Begun) and record.period in file.secrets
+    )
+    assert begun.cover == begun.burst + 1, "the first of all"
+    for pair in {(0, 1), (0, 2), (1, 2)} - {begun.pair}:
+        first, second = pair
+        seats = dict.fromkeys(begun.blocks[first], (second,))
+        group = seats | dict.fromkeys(begun.blocks[second], (first,))
+        chosen = changed(file, at, pair=pair, group=group)
+        assert "the secret draws another pair" in problem(chosen)
 
 
 def test_bursts_under_way_at_an_epochs_end_are_carried_over(files):
