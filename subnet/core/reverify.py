@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from protocol.inference import Environment, OutputHash
-from subnet.core.audit import PPM, answer_share_ppm, audit_draw_ppm, readings
+from subnet.core.audit import PPM, answer_share_ppm, audit_draw_ppm, reading_bounds, readings
 from subnet.core.bundle import (
     AnswerEvidence,
     EvidenceBundle,
@@ -248,22 +248,22 @@ def _reading_problem(bundle: EvidenceBundle, answer: AnswerEvidence) -> str | No
 
 def _quiet_readings(bundle: EvidenceBundle, answer: AnswerEvidence) -> Readings:
     """What every channel saw in a withheld answer, if nothing in it accuses."""
-    table, response = bundle.rules.table, answer.response
-    sampling, tokens = answer.sampling, response.output_tokens
-    temperature = sampling.temperature_milli
-    of_users = bundle.traffic.is_of_users
-    if not of_users:
-        table = table.for_benchmark(temperature, sampling.top_p_milli, sampling.top_k)
-    bounds = table.bounds(
-        temperature,
-        sampling.top_p_milli,
-        response.prompt_tokens + tokens,
-        of_users=of_users,
+    sampling, tokens = answer.sampling, answer.response.output_tokens
+    judged_by = reading_bounds(
+        bundle.rules.table,
+        bundle.traffic,
+        temperature_milli=sampling.temperature_milli,
+        top_p_milli=sampling.top_p_milli,
+        top_k=sampling.top_k,
+        context_tokens=answer.response.prompt_tokens + tokens,
     )
-    if bounds is None:
+    if judged_by is None:
         return {}
+    bounds, gaps = judged_by
     found = {Channel.MARGIN: Reading((tokens, *(0,) * (len(bounds) - 1)), bounds)}
-    gap = None if of_users else table.gaps.reading((0.0,) * tokens, temperature)
+    if gaps is None:
+        return found
+    gap = gaps.reading((0.0,) * tokens, sampling.temperature_milli)
     return found if gap is None else {**found, Channel.LOGPROB: gap}
 
 
