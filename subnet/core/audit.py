@@ -20,6 +20,7 @@ from subnet.core.verification.evidence import (
     EvidenceParams,
     Readings,
     fresh_state,
+    log_evidence,
     update,
     warn,
 )
@@ -153,6 +154,6 @@ def is_referee_sound(
             found = readings(claim, score, table, Traffic.BENCHMARK)
             if found is not None:
                 state = update(state, found, params)
-        return warn(state, params)
+        return warn(log_evidence(state), params)
 
     return not is_warned(honest) and is_warned(tampered)

@@ -25,7 +25,7 @@ from subnet.core.draws import request_id, request_nonce
 from subnet.core.verification.bounds import Reading
 from subnet.core.verification.claim import Claim, ClaimScore, claim_of, from_float16_bits
 from subnet.core.verification.environments import is_alike
-from subnet.core.verification.evidence import Channel, EvidenceParams, Readings, fresh_state
+from subnet.core.verification.evidence import Channel, EvidenceParams, Readings, alarm, fresh_state
 from subnet.core.verification.structure import structural_fault
 from subnet.core.verification.verdict import Step, quiet, replay, step
 
@@ -123,7 +123,7 @@ def _broken_whole(bundle: EvidenceBundle) -> str | None:
     rules = bundle.rules
     digests = {answer.response.request_digest for answer in bundle.answers}
     last = bundle.answers[-1].log_evidence
-    crossed = last is not None and last >= math.log(rules.evidence.alarm_at)
+    crossed = last is not None and alarm(last, rules.evidence)
     laws = {
         "the release digest is not the release's": bundle.release_digest == rules.release.digest(),
         "the calibration digest is not the table's": bundle.calibration_digest
