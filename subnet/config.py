@@ -204,6 +204,17 @@ class Settings(Section):
     faults: FaultParams = FaultParams()
     reputation: ReputationParams = ReputationParams()
 
+    @model_validator(mode="after")
+    def _bursts_end_in_their_turn(self) -> Self:
+        left, needed = self.capacity.answer_seconds_max, self.validator.request_timeout_seconds
+        if self.capacity.is_measured and left < needed:
+            raise ValueError(
+                f"capacity.answer_seconds_max {left} lies below validator.request_timeout_seconds "
+                f"{needed}: a burst's last answers would load miners in another validator's turn; "
+                "lower the timeout, or raise what a turn leaves"
+            )
+        return self
+
     @cached_property
     def rules(self) -> RuleParams:
         """What scores depend on."""
@@ -266,6 +277,8 @@ def _first_problem(error: ValidationError, source_of: Mapping[str, str], file: P
     where = source_of.get(key, str(file))
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key {key}; {_known_keys(problem['loc'])}"
+    if isinstance(problem["input"], Mapping):
+        return f"{where}: {first_problem(error)}"
     return f"{where}: {key} = {problem['input']!r}: {problem['msg']}"
 
 

@@ -75,7 +75,9 @@ def burst_files(path):
     made = {}
     for run in range(2):
         settings = make_settings(
-            validator={"epochs_max": 7}, audit={"organic_ppm": 0}, capacity=CAPACITY
+            validator={"epochs_max": 7, "request_timeout_seconds": CAPACITY["answer_seconds_max"]},
+            audit={"organic_ppm": 0},
+            capacity=CAPACITY,
         )
         miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(WORDS)]
         subnet = Subnet(path, miners, settings, first_block=1000 * run)

@@ -18,7 +18,7 @@ from subnet.cli.calibration_file import calibration_of
 from subnet.cli.exits import EXIT_FAULT, UsageError
 from subnet.cli.miner_options import ConfigOption
 from subnet.cli.state_file import state_of
-from subnet.config import ConfigError, Settings, load_settings
+from subnet.config import ConfigError, Settings, first_problem, load_settings
 from subnet.core.audit import Traffic
 from subnet.core.bundle import (
     EvidenceBundle,
@@ -202,9 +202,7 @@ def read_bundle(path: Path) -> SealedBundle:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise UsageError(f"{path} is no evidence bundle: {where} {problem['msg']}") from error
+        raise UsageError(f"{path} is no evidence bundle: {first_problem(error)}") from error
     except rfc8785.CanonicalizationError as error:
         raise UsageError(f"{path} is no evidence bundle: {error}") from error
     if not is_whole:

@@ -26,7 +26,7 @@ from subnet.cli.engines import (
     make_second_engine,
 )
 from subnet.cli.exits import UsageError
-from subnet.config import ConfigError, Settings
+from subnet.config import ConfigError, Settings, first_problem
 from subnet.core.benchmark import generate_task
 from subnet.core.bundle import EvidenceRules
 from subnet.core.canary import CANARY_TOKENS, canary_of
@@ -122,7 +122,7 @@ def load_schema(path: Path) -> Structure:
     except OSError as error:
         raise UsageError(f"--schema {path}: {error.strerror}") from error
     except ValueError as error:
-        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        problem = first_problem(error) if isinstance(error, ValidationError) else error
         raise UsageError(f"--schema {path}: {problem}") from error
 
 
@@ -135,9 +135,7 @@ def load_calibration(settings: Settings, files: ReleaseFiles) -> CalibrationTabl
     except OSError as error:
         raise ConfigError(f"no calibration at {path} ({error.strerror}); {how}") from error
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ConfigError(f"{path} is no calibration: {where} {problem['msg']}; {how}") from error
+        raise ConfigError(f"{path} is no calibration: {first_problem(error)}; {how}") from error
     if table.provenance.release_digest != files.release.digest():
         raise ConfigError(
             f"{path} was measured for release {table.provenance.release_digest[:12]}, not for "

@@ -20,9 +20,11 @@ from subnet.core.verification.evidence import (
     EvidenceParams,
     Readings,
     fresh_state,
+    log_evidence,
     update,
     warn,
 )
+from subnet.core.verification.gaps import GapTable
 
 PPM = 1_000_000
 Ppm = Annotated[int, Field(ge=0, le=PPM)]
@@ -87,33 +89,51 @@ def audit_draw_ppm(response_digest: str, block_hash: bytes, secret: bytes) -> in
     return int.from_bytes(hashlib.sha256(message).digest()[:8], "big") * PPM >> 64
 
 
+def reading_bounds(
+    table: CalibrationTable,
+    traffic: Traffic,
+    *,
+    temperature_milli: int,
+    top_p_milli: int,
+    top_k: int,
+    context_tokens: int,
+) -> tuple[tuple[float, ...], GapTable | None] | None:
+    """What an answer is read by: bounds on its margins, and honest gaps where its own count.
+
+    None if the table does not cover the request. Users choose their prompts, so theirs are read by
+    wider bounds than benchmarks', and by margins alone.
+    """
+    of_users = traffic.is_of_users
+    if not of_users:
+        table = table.for_benchmark(temperature_milli, top_p_milli, top_k)
+    bounds = table.bounds(temperature_milli, top_p_milli, context_tokens, of_users=of_users)
+    return None if bounds is None else (bounds, None if of_users else table.gaps)
+
+
 def readings(
     claim: Claim, score: ClaimScore, table: CalibrationTable, traffic: Traffic
 ) -> Readings | None:
     """What each channel saw in one answer; None if the table does not cover the request.
 
-    Users choose their prompts, so theirs are read by wider bounds than benchmarks', and by margins
-    alone.
-
     An answer without log-probabilities, or of a length and temperature that has no honest gaps on
     record, is read by its margins alone. So is a structured one: a hostile schema forces tokens so
     unlikely that honest gaps double (12 false alarms in 111,758 such tokens), and margins do not.
     """
-    of_users = traffic.is_of_users
-    if not of_users:
-        table = table.for_benchmark(claim.temperature_milli, claim.top_p_milli, claim.top_k)
-    bounds = table.bounds(
-        claim.temperature_milli,
-        claim.top_p_milli,
-        len(claim.prompt_token_ids) + len(claim.output_token_ids),
-        of_users=of_users,
+    judged_by = reading_bounds(
+        table,
+        traffic,
+        temperature_milli=claim.temperature_milli,
+        top_p_milli=claim.top_p_milli,
+        top_k=claim.top_k,
+        context_tokens=len(claim.prompt_token_ids) + len(claim.output_token_ids),
     )
-    if bounds is None:
+    if judged_by is None:
         return None
+    bounds, gaps = judged_by
     found = {Channel.MARGIN: Reading(bucket_counts(score.margins, table.edges_logits), bounds)}
-    if of_users or claim.structure is not None:
+    if gaps is None or claim.structure is not None:
         return found
-    gap = table.gaps.reading(score.logprob_gaps, claim.temperature_milli)
+    gap = gaps.reading(score.logprob_gaps, claim.temperature_milli)
     return found if gap is None else {**found, Channel.LOGPROB: gap}
 
 
@@ -134,6 +154,6 @@ def is_referee_sound(
             found = readings(claim, score, table, Traffic.BENCHMARK)
             if found is not None:
                 state = update(state, found, params)
-        return warn(state, params)
+        return warn(log_evidence(state), params)
 
     return not is_warned(honest) and is_warned(tampered)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from protocol.inference import Environment, OutputHash
-from subnet.core.audit import PPM, answer_share_ppm, audit_draw_ppm, readings
+from subnet.core.audit import PPM, answer_share_ppm, audit_draw_ppm, reading_bounds, readings
 from subnet.core.bundle import (
     AnswerEvidence,
     EvidenceBundle,
@@ -25,7 +25,7 @@ from subnet.core.draws import request_id, request_nonce
 from subnet.core.verification.bounds import Reading
 from subnet.core.verification.claim import Claim, ClaimScore, claim_of, from_float16_bits
 from subnet.core.verification.environments import is_alike
-from subnet.core.verification.evidence import Channel, EvidenceParams, Readings, fresh_state
+from subnet.core.verification.evidence import Channel, EvidenceParams, Readings, alarm, fresh_state
 from subnet.core.verification.structure import structural_fault
 from subnet.core.verification.verdict import Step, quiet, replay, step
 
@@ -123,7 +123,7 @@ def _broken_whole(bundle: EvidenceBundle) -> str | None:
     rules = bundle.rules
     digests = {answer.response.request_digest for answer in bundle.answers}
     last = bundle.answers[-1].log_evidence
-    crossed = last is not None and last >= math.log(rules.evidence.alarm_at)
+    crossed = last is not None and alarm(last, rules.evidence)
     laws = {
         "the release digest is not the release's": bundle.release_digest == rules.release.digest(),
         "the calibration digest is not the table's": bundle.calibration_digest
@@ -248,22 +248,22 @@ def _reading_problem(bundle: EvidenceBundle, answer: AnswerEvidence) -> str | No
 
 def _quiet_readings(bundle: EvidenceBundle, answer: AnswerEvidence) -> Readings:
     """What every channel saw in a withheld answer, if nothing in it accuses."""
-    table, response = bundle.rules.table, answer.response
-    sampling, tokens = answer.sampling, response.output_tokens
-    temperature = sampling.temperature_milli
-    of_users = bundle.traffic.is_of_users
-    if not of_users:
-        table = table.for_benchmark(temperature, sampling.top_p_milli, sampling.top_k)
-    bounds = table.bounds(
-        temperature,
-        sampling.top_p_milli,
-        response.prompt_tokens + tokens,
-        of_users=of_users,
+    sampling, tokens = answer.sampling, answer.response.output_tokens
+    judged_by = reading_bounds(
+        bundle.rules.table,
+        bundle.traffic,
+        temperature_milli=sampling.temperature_milli,
+        top_p_milli=sampling.top_p_milli,
+        top_k=sampling.top_k,
+        context_tokens=answer.response.prompt_tokens + tokens,
     )
-    if bounds is None:
+    if judged_by is None:
         return {}
+    bounds, gaps = judged_by
     found = {Channel.MARGIN: Reading((tokens, *(0,) * (len(bounds) - 1)), bounds)}
-    gap = None if of_users else table.gaps.reading((0.0,) * tokens, temperature)
+    if gaps is None:
+        return found
+    gap = gaps.reading((0.0,) * tokens, sampling.temperature_milli)
     return found if gap is None else {**found, Channel.LOGPROB: gap}
 
 

@@ -20,7 +20,7 @@ from subnet.core.audit import PPM, Ppm
 from subnet.core.capacity import MILLI, CapacityParams, paid_tps_milli
 from subnet.core.gate import ALARM
 from subnet.core.standing import Decayed, MinerStanding
-from subnet.core.verification.evidence import EvidenceParams
+from subnet.core.verification.evidence import EvidenceParams, warn
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -159,7 +159,7 @@ def is_suspect(standing: MinerStanding, params: ScoringParams, evidence: Evidenc
         standing.verified < params.probation_answers
         or standing.closure is not None
         or standing.hold is not None
-        or standing.log_evidence >= math.log(evidence.warn_at)
+        or warn(standing.log_evidence, evidence)
     )
 
 

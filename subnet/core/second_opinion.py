@@ -16,7 +16,7 @@ from subnet.core.canary import Canary
 from subnet.core.gate import ALARM, GateClosure, Hold
 from subnet.core.standing import MinerStanding
 from subnet.core.verification.claim import Claim, ClaimScore, claim_of, from_float16_bits
-from subnet.core.verification.evidence import EvidenceParams, Readings, fresh_state
+from subnet.core.verification.evidence import EvidenceParams, Readings, alarm, fresh_state
 from subnet.core.verification.verdict import replay
 
 
@@ -113,7 +113,7 @@ def opinion_on(
     second = _peak(found, params)
     if second >= math.log(params.confirm_at):
         verdict = Verdict.CONFIRMED
-    elif first >= math.log(params.alarm_at):
+    elif alarm(first, params):
         verdict = Verdict.CONTRADICTED
     else:
         verdict = Verdict.OPEN

@@ -8,8 +8,9 @@ from sqlalchemy.dialects.sqlite import insert
 from subnet.core.echoes import EchoPool, PeriodStart
 from subnet.edge.validator_schema import PERIODS
 
-PERIODS_MAX: Final = 64
-"""Periods kept: more than there are statements."""
+STORED_PERIODS_MAX: Final = 64
+"""The file keeps the latest: more than it keeps statements, and more than a statement names, which
+`cover.PERIODS_MAX` bounds."""
 
 
 def period_start(db: sa.Connection, period: int) -> PeriodStart | None:
@@ -24,7 +25,7 @@ def period_start(db: sa.Connection, period: int) -> PeriodStart | None:
 def save_first_counter(db: sa.Connection, period: int, first_counter: int) -> None:
     """A period begins; the oldest go."""
     _save(db, period, {"first_counter": first_counter})
-    db.execute(PERIODS.delete().where(PERIODS.c.period <= period - PERIODS_MAX))
+    db.execute(PERIODS.delete().where(PERIODS.c.period <= period - STORED_PERIODS_MAX))
 
 
 def save_pool(db: sa.Connection, period: int, pool: EchoPool) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from pydantic import ValidationError
 
 from protocol.release import GRAMMAR_BACKEND, Release
-from subnet.config import ConfigError
+from subnet.config import ConfigError, first_problem
 
 DEFAULT_RUNTIME: Final = "vllm-0.32.0-cpu"
 TOKENIZER_FILES: Final = (
@@ -127,10 +127,8 @@ def load_release_files(
     except KeyError as error:
         raise ConfigError(f"{folder / 'config.json'} lacks {error}") from error
     except ValidationError as error:
-        problem = error.errors()[0]
         raise ConfigError(
-            f"{folder} is not a release that can be verified: "
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+            f"{folder} is not a release that can be verified: {first_problem(error)}"
         ) from error
     return ReleaseFiles(release, folder)
 

@@ -9,7 +9,7 @@ from typing import Final
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from subnet.config import ConfigError
+from subnet.config import ConfigError, first_problem
 from subnet.core.checks import EpochFile
 from subnet.core.draws import REVEALED_AFTER, period_secret
 from subnet.core.echoes import PeriodStart
@@ -61,7 +61,7 @@ class StateReader:
         except ValidationError as error:
             raise ConfigError(
                 f"the state file {self._path} holds a standing of another format: "
-                f"{error.errors()[0]['msg']}; move it away to start afresh"
+                f"{first_problem(error)}; move it away to start afresh"
             ) from error
 
     def in_use(self) -> InUse | None:

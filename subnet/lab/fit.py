@@ -81,8 +81,9 @@ def checked(answers: Sequence[Answer], table: CalibrationTable, traffic: Traffic
             for bet in params.bets_of(channel):
                 factors[bet].append(math.exp(log_factor(bet, reading, params)))
         state = update(state, found, params)
-        peak = max(peak, log_evidence(state))
-        if alarm(state, params):
+        evidence = log_evidence(state)
+        peak = max(peak, evidence)
+        if alarm(evidence, params):
             alarms, state = alarms + 1, fresh_state(params)
     return HeldOut(
         responses=len(answers),

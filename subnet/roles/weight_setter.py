@@ -165,10 +165,11 @@ class WeightSetter:
         packed = await asyncio.to_thread(pack, outcome.records, outcome.remembered)
         fixed = self._store.period_start(self._store.period() + 1)
         pool = await asyncio.to_thread(self._pool, outcome) if fixed is None else fixed.pool
+        pool_digest = await asyncio.to_thread(pool.digest)
         # From here on nothing may be waited for: the standings move on meanwhile.
         records = self._paid(outcome) if outcome.weights else []
         moved = [self._book.after(record) for record in records]
-        signed = self._signed(epoch, outcome, root, pool)
+        signed = self._signed(epoch, outcome, root, pool_digest)
         self._store.close_epoch(epoch, signed, self._settings.rules, packed, moved, records, pool)
         self._book.put(moved)
         self._due_for = None
@@ -221,7 +222,7 @@ class WeightSetter:
         )
 
     def _signed(
-        self, epoch: EpochRecord, outcome: _Outcome, root: str, pool: EchoPool
+        self, epoch: EpochRecord, outcome: _Outcome, root: str, pool_digest: str
     ) -> SignedStatement:
         """What the epoch came to."""
         signed = self._store.last_statement()
@@ -229,10 +230,10 @@ class WeightSetter:
         at_us, period, records = self._clock.now_ns() // 1000, self._store.period(), outcome.records
         in_flight = in_flight_of(records.in_flight, before, at_us)
         # A burst may have been drawn by the secret of a period before.
-        periods = set(range(max(FIRST_PERIOD, period - PERIODS_MAX), period + 2))
+        periods = set(range(max(FIRST_PERIOD, period - PERIODS_MAX), period + 1))
         periods |= {one.begun.period for one in outcome.open_bursts}
         periods |= {one.period for one in in_flight} | {one.period for one in records.waiting}
-        known = {period: outcome.start, period + 1: PeriodStart(None, pool)}
+        said = {} if before is None else {one.period: one for one in before.periods}
         uids = {row.hotkey: row.uid for row in outcome.metagraph.neurons}
         owners = {row.hotkey: row.coldkey for row in outcome.metagraph.neurons}
         statement = EpochStatement(
@@ -241,7 +242,10 @@ class WeightSetter:
             at_us=at_us,
             epoch_block=epoch.epoch_block,
             period=period,
-            periods=tuple(self._fixed(one, known) for one in sorted(periods)),
+            periods=(
+                *(self._begun(one, said.get(one), outcome.start) for one in sorted(periods)),
+                self._fixed(period + 1, pool_digest, None),
+            ),
             metagraph_block=outcome.metagraph.block,
             release_digest=self._release_digest,
             rules_digest=self._rules_digest,
@@ -264,16 +268,24 @@ class WeightSetter:
             statement=statement, signature=self._signer.sign(statement.signing_bytes())
         )
 
-    def _fixed(self, period: int, known: Mapping[int, PeriodStart]) -> FixedPeriod:
-        """What is fixed of a period, be it one of the known ones or older."""
-        secret = period_secret(self._store.master_secret, period)
-        start = known.get(period) or self._store.period_start(period)
+    def _begun(self, period: int, said: FixedPeriod | None, in_use: PeriodStart) -> FixedPeriod:
+        """What is fixed of a period that has begun: as it was `said` in the statement before.
+
+        A pool may be large and there are many: only one that no statement named is read again.
+        """
+        if said is not None and said.first_counter is not None:
+            return said
+        start = in_use if period == self._store.period() else self._store.period_start(period)
         assert start is not None, "a request in flight is of a period that is still kept"
+        pool_digest = start.pool.digest() if said is None else said.pool_digest
+        return self._fixed(period, pool_digest, start.first_counter)
+
+    def _fixed(self, period: int, pool_digest: str, first_counter: int | None) -> FixedPeriod:
         return FixedPeriod(
             period=period,
-            secret_digest=secret_digest(secret).hex(),
-            pool_digest=start.pool.digest(),
-            first_counter=start.first_counter,
+            secret_digest=secret_digest(period_secret(self._store.master_secret, period)).hex(),
+            pool_digest=pool_digest,
+            first_counter=first_counter,
         )
 
     def _end_terms(self) -> None:

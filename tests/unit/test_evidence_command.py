@@ -178,12 +178,20 @@ def test_other_weights_are_no_judge(folder):
     assert "weights_digest" in str(result.exception)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"\xff\x00", b'{"bundle": NaN, "digest": 1}'])
-def test_what_is_no_bundle_is_one_clear_line(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "Invalid JSON"),
+        (b"{}", "bundle: Field required"),
+        (b"\xff\x00", "Invalid JSON"),
+        (b'{"bundle": NaN, "digest": 1}', "bundle: Input should be"),
+    ],
+)
+def test_what_is_no_bundle_is_one_clear_line(tmp_path, content, says):
     (tmp_path / "b").write_bytes(content)
     result = call("reverify", tmp_path / "b", "--model", TINY)
     assert isinstance(result.exception, UsageError)
-    assert "no evidence bundle" in str(result.exception)
+    assert f"is no evidence bundle: {says}" in str(result.exception)
 
 
 def test_a_state_file_that_is_not_there_is_one_clear_line(tmp_path):

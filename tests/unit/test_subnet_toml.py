@@ -33,6 +33,27 @@ def test_nothing_is_listed_that_the_code_does_not_know(tmp_path):
         load_settings(broken, environ={})
 
 
+def test_a_turn_leaves_a_burst_as_long_as_an_answer_may_take():
+    """A validator whose requests outlive its turn loads miners while another one measures them."""
+    longer = {"validator.request_timeout_seconds": 31.0}
+    with pytest.raises(ConfigError) as caught:
+        load_settings(FILE, longer, environ={})
+    assert str(caught.value) == (
+        f"{FILE}: capacity.answer_seconds_max 30.0 lies below validator.request_timeout_seconds "
+        "31.0: a burst's last answers would load miners in another validator's turn; lower the "
+        "timeout, or raise what a turn leaves"
+    )
+    for mended in ({"capacity.answer_seconds_max": 31.0}, {"capacity.is_measured": False}):
+        load_settings(FILE, longer | mended, environ={})
+
+
+def test_a_section_at_odds_with_itself_is_one_line_that_does_not_repeat_it():
+    with pytest.raises(ConfigError) as caught:
+        load_settings(FILE, {"capacity.duration_seconds_min": 300.0}, environ={})
+    said = "capacity: duration_seconds_min must not lie above duration_seconds_max"
+    assert str(caught.value) == f"{FILE}: {said}"
+
+
 def test_a_file_that_is_not_utf_8_is_one_clear_line(tmp_path):
     saved_by_an_old_editor = tmp_path / "subnet.toml"
     saved_by_an_old_editor.write_bytes('[chain]\nwallet_name = "Müller"\n'.encode("latin-1"))

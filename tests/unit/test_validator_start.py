@@ -3,8 +3,9 @@
 import pytest
 
 from subnet.cli.exits import UsageError
-from subnet.cli.validator import assert_judgeable, load_schema
+from subnet.cli.validator import assert_judgeable, load_calibration, load_schema
 from subnet.config import ConfigError, Settings, load_settings
+from subnet.edge.release_files import ReleaseFiles
 from tests.validator_support import RELEASE, ByteTokenizer, make_table
 
 TABLE = make_table()
@@ -47,8 +48,19 @@ def test_a_schema_that_nobody_could_check_is_refused(tmp_path):
     file.write_text('{"pattern": "a+"}')
     with pytest.raises(UsageError, match="keyword pattern is not verified"):
         load_schema(file)
+    file.write_text("")
+    with pytest.raises(UsageError, match=r"schema\.json: text: String should have at least"):
+        load_schema(file)
     file.write_text('{"enum": ["yes", "no"]}')
     assert load_schema(file).text == '{"enum": ["yes", "no"]}'
+
+
+def test_a_calibration_that_is_none_says_where_and_how_to_mend_it(tmp_path):
+    file = tmp_path / "calibration.json"
+    file.write_text("{}")
+    says = r"is no calibration: sigma_logits: Field required; measure one with assay calibrate"
+    with pytest.raises(ConfigError, match=says):
+        load_calibration(Settings(), ReleaseFiles(RELEASE, tmp_path))
 
 
 @pytest.mark.parametrize("engine", ["torch", "vllm"])

@@ -214,14 +214,14 @@ def log_evidence(state: EvidenceState) -> float:
     return _log_sum(logs) - math.log(len(logs))
 
 
-def alarm(state: EvidenceState, params: EvidenceParams) -> bool:
-    """Whether the evidence crossed c."""
-    return log_evidence(state) >= math.log(params.alarm_at)
+def alarm(evidence: float, params: EvidenceParams) -> bool:
+    """Whether evidence, as `log_evidence` gives it, crossed c."""
+    return evidence >= math.log(params.alarm_at)
 
 
-def warn(state: EvidenceState, params: EvidenceParams) -> bool:
-    """Whether the evidence crossed the square root of c."""
-    return log_evidence(state) >= math.log(params.warn_at)
+def warn(evidence: float, params: EvidenceParams) -> bool:
+    """Whether it crossed the square root of c."""
+    return evidence >= math.log(params.warn_at)
 
 
 @lru_cache(maxsize=4096)

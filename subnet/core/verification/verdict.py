@@ -3,7 +3,6 @@
 The validator takes one step an audit; whoever checks its evidence takes them all again.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,8 +11,10 @@ from subnet.core.verification.evidence import (
     EvidenceParams,
     EvidenceState,
     Readings,
+    alarm,
     log_evidence,
     update,
+    warn,
 )
 
 
@@ -35,8 +36,8 @@ def step(before: EvidenceState, found: Readings, params: EvidenceParams) -> Step
     return Step(
         state,
         evidence,
-        is_warned=evidence >= math.log(params.warn_at),
-        is_alarmed=evidence >= math.log(params.alarm_at),
+        is_warned=warn(evidence, params),
+        is_alarmed=alarm(evidence, params),
     )
 
 

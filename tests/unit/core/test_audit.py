@@ -67,6 +67,7 @@ def test_an_echo_is_read_as_its_user_s_request_was():
     users, echo = (readings(claim, score, table, one) for one in (Traffic.ORGANIC, Traffic.ECHO))
     assert echo == users != readings(claim, score, table, Traffic.BENCHMARK)
     assert set(echo) == {Channel.MARGIN}
+    assert echo[Channel.MARGIN].p0 == table.bounds(1000, 950, 29, of_users=True)
 
 
 def test_suspects_are_audited_more_and_nobody_less():

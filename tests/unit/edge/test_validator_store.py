@@ -11,6 +11,7 @@ import pytest
 
 from protocol.structure import Structure
 from subnet.config import ConfigError
+from subnet.core import cover
 from subnet.core.audit import PPM, Traffic
 from subnet.core.audited import AuditRecord, PendingAudit
 from subnet.core.echoes import EchoPool, PeriodStart
@@ -164,7 +165,10 @@ def test_where_a_period_begins_and_what_it_may_ask_again_outlive_a_restart(store
     again = SqliteValidatorStore(path, IDENTITY, SECRET)
     assert again.open_next_period() == 2
     assert again.period_start(2) == PeriodStart(2, pool)
-    for _ in range(period_rows.PERIODS_MAX):
+    for _ in range(max(validator_store.STATEMENTS_MAX, cover.PERIODS_MAX) + 1):
+        again.open_next_period()
+    assert again.period_start(2) == PeriodStart(2, pool), "a statement on file may name it"
+    for _ in range(period_rows.STORED_PERIODS_MAX):
         again.open_next_period()
     assert again.period_start(2) is None
     again.close()

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from subnet.core.verification.bounds import Reading
-from subnet.core.verification.evidence import Channel, EvidenceParams, alarm, fresh_state, update
+from subnet.core.verification.evidence import (
+    Channel,
+    EvidenceParams,
+    alarm,
+    fresh_state,
+    log_evidence,
+    update,
+)
 from subnet.lab.detection import STRUCTURE, Detection, Judged, Pool, power
 
 PARAMS = EvidenceParams()
@@ -38,9 +45,9 @@ def test_a_run_ends_where_the_detector_of_validators_does(loud):
         state = fresh_state(PARAMS)
         for place in order:
             state = update(state, answers[place].readings, PARAMS)
-            if alarm(state, PARAMS):
+            if alarm(log_evidence(state), PARAMS):
                 break
-        assert (end.channel is not None) == alarm(state, PARAMS)
+        assert (end.channel is not None) == alarm(log_evidence(state), PARAMS)
         assert (end.responses, end.tokens) == (state.responses, state.tokens)
 
 

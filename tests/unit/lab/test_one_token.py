@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from subnet.core.verification.calibration import CalibrationTable
-from subnet.core.verification.evidence import EvidenceParams, alarm, fresh_state, update
+from subnet.core.verification.evidence import (
+    EvidenceParams,
+    alarm,
+    fresh_state,
+    log_evidence,
+    update,
+)
 from subnet.edge.release_files import load_release_files
 from subnet.edge.tokenizer import HubTokenizer
 from subnet.edge.vllm_runtime import set_engine_environment
@@ -27,7 +33,7 @@ def test_alarms_in_turn_are_those_of_one_detector_that_starts_over(loud):
     state, found = fresh_state(PARAMS), []
     for answer in answers:
         state = update(state, answer.readings, PARAMS)
-        if alarm(state, PARAMS):
+        if alarm(log_evidence(state), PARAMS):
             found.append(state.responses)
             state = fresh_state(PARAMS)
     assert alarms_in_turn(answers, PARAMS) == found

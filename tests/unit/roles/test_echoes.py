@@ -9,7 +9,8 @@ import pytest
 
 from protocol.structure import Structure
 from subnet.core.audit import PPM, Traffic
-from subnet.core.draws import draw_task
+from subnet.core.draws import FIRST_PERIOD, draw_task, period_secret, secret_digest
+from subnet.core.echoes import EchoPool
 from subnet.core.records import RECORD, Answered, Audited, PassedOver, prompt_digest
 from subnet.core.verification.evidence import Channel
 from subnet.sim.loop import run_virtual
@@ -252,6 +253,41 @@ def test_a_pool_that_leaves_out_slips_in_or_forgets_is_seen(lived):
         {"turns": pool.turns + 1},
     ):
         assert failed(with_pool(file, pool.model_copy(update=other))) == {"pool"}, other
+
+
+def test_a_statement_fixes_each_period_as_the_store_keeps_it(lived):
+    subnet, files, _ = lived
+    for file in files:
+        now = file.said.period
+        assert [one.period for one in file.said.periods] == list(range(FIRST_PERIOD, now + 2))
+        for one in file.said.periods:
+            secret = period_secret(subnet.store.master_secret, one.period)
+            start = subnet.store.period_start(one.period)
+            assert one.secret_digest == secret_digest(secret).hex()
+            assert one.pool_digest == start.pool.digest()
+            assert one.first_counter == (start.first_counter if one.period <= now else None)
+    assert len({one.pool_digest for one in files[-1].said.periods}) > 2
+
+
+def test_an_epoch_hashes_one_pool_and_reads_none_of_the_past(tmp_path, monkeypatch):
+    """They hold up to 50,000 prompts each, and the loop has requests to time meanwhile."""
+    hashed, read, digest = [], [], EchoPool.digest
+    monkeypatch.setattr(EchoPool, "digest", lambda pool: hashed.append(pool) or digest(pool))
+    for run in range(2):
+        miners = [FakeMiner(miner_hotkey(n)) for n in range(2)]
+        settings = make_settings(validator={"epochs_max": 3})
+        subnet = Subnet(tmp_path / "v.sqlite", miners, settings, first_block=1000 * run)
+
+        def noted(period, store=subnet.store, period_start=subnet.store.period_start):
+            read.append(period - store.period())
+            return period_start(period)
+
+        subnet.store.period_start = noted
+        run_virtual(subnet.run())
+        closed = len(subnet.store.closed_epochs())
+        subnet.store.close()
+    assert len(hashed) == closed + 1, "the first statement names a period that none did before"
+    assert min(read) == 0
 
 
 def test_another_pool_than_was_fixed_or_another_first_draw_is_seen(file):

@@ -47,7 +47,7 @@ def responses_to_alarm(truth, tokens, seed, limit, share=1.0, params=PARAMS):
         cheats = dice.random() < share
         counts = dice.multinomial(tokens, truth if cheats else HONEST)
         state = update(state, margins(counts), params)
-        if alarm(state, params):
+        if alarm(log_evidence(state), params):
             return response
     return None
 
@@ -60,8 +60,8 @@ def test_a_copy_or_a_foreign_seed_is_convicted_by_two_answers_of_forty_tokens():
 
 def test_one_answer_alone_never_convicts_however_bad():
     state = update(fresh_state(PARAMS), margins((0, 0, 0, 4096)), PARAMS)
-    assert not alarm(state, PARAMS)
-    assert warn(state, PARAMS)
+    assert not alarm(log_evidence(state), PARAMS)
+    assert warn(log_evidence(state), PARAMS)
 
 
 def test_parameters_that_let_one_answer_convict_are_refused():
@@ -86,7 +86,7 @@ def test_evidence_is_forgotten_by_honest_answers_down_to_a_floor_not_below():
     assert min(state.log1p_evidence[Channel.MARGIN]) >= 0
     for _ in range(3):
         state = update(state, margins((16, 1, 3, 20)), PARAMS)
-    assert alarm(state, PARAMS)
+    assert alarm(log_evidence(state), PARAMS)
 
 
 def test_cheating_in_one_answer_of_twenty_is_caught():
@@ -165,7 +165,7 @@ def test_rounded_weights_are_convicted_by_their_gaps_alone():
     state = fresh_state(PARAMS)
     for _ in range(30):
         state = update(state, {**margins((40, 0, 0, 0)), **gap(3)}, PARAMS)
-    assert alarm(state, PARAMS)
+    assert alarm(log_evidence(state), PARAMS)
 
 
 def test_a_channel_that_could_not_look_keeps_its_evidence():
@@ -191,7 +191,7 @@ def test_evidence_never_overflows():
     for _ in range(2000):
         state = update(state, margins((0, 0, 0, 64)), PARAMS)
     assert math.isfinite(log_evidence(state))
-    assert alarm(state, PARAMS)
+    assert alarm(log_evidence(state), PARAMS)
 
 
 def test_a_profile_that_is_no_distribution_is_refused():
