@@ -6,25 +6,7 @@ from subnet.core.checks import Outcome
 from subnet.core.records import RECORD, Answered, Measured
 from subnet.core.replay import replay
 from subnet.core.statement import SignedStatement, records_root
-from subnet.sim.loop import run_virtual
-from tests.validator_support import (
-    FakeMiner,
-    FakeSigner,
-    Subnet,
-    is_signed,
-    make_settings,
-    miner_hotkey,
-)
-
-CAPACITY = {
-    "is_measured": True,
-    "bursts_per_day": 86_400 // 25,
-    "duration_seconds_min": 8.0,
-    "duration_seconds_max": 9.0,
-    "answer_seconds_max": 5.0,
-    "group_size": 4,
-}
-WORDS = ("honest", "honest", "full", "slow", "honest", "foreign seed", "honest")
+from tests.validator_support import FakeSigner, is_signed
 
 
 def verify(message, signature, hotkey):
@@ -68,25 +50,6 @@ def changed(file, at, **changes):
     lines = [*file.lines]
     lines[at] = RECORD.validate_json(lines[at]).model_copy(update=changes).to_bytes()
     return restated(file, lines)
-
-
-def burst_files(path):
-    """Epochs with bursts of two blocks at a time, over two processes of one validator."""
-    made = {}
-    for run in range(2):
-        settings = make_settings(
-            validator={"epochs_max": 7, "request_timeout_seconds": CAPACITY["answer_seconds_max"]},
-            audit={"organic_ppm": 0},
-            capacity=CAPACITY,
-        )
-        miners = [FakeMiner(miner_hotkey(n), word) for n, word in enumerate(WORDS)]
-        subnet = Subnet(path, miners, settings, first_block=1000 * run)
-        subnet.store.add_prompts([f"prompt {run} {n}" for n in range(20)])
-        run_virtual(subnet.run())
-        for block in subnet.store.closed_epochs():
-            made[block] = subnet.store.epoch_file(block)
-        subnet.store.close()
-    return list(made.values())
 
 
 def records_of(file):

@@ -28,7 +28,8 @@ def simulate(
     miners: flags.Miners = 256,
     validators: flags.Validators = 4,
     seed: flags.Seed = 0,
-    load: flags.Load = 20.0,
+    load: flags.Load = 10.0,
+    bursts: flags.Bursts = 48,
     prompts: flags.Prompts = 0.0,
     tempo: flags.Tempo = 360,
     strategy: flags.StrategyNames = None,
@@ -66,6 +67,7 @@ def simulate(
         validators=validators,
         seed=seed,
         load=load,
+        bursts_per_day=bursts,
         prompts_per_hour=prompts,
         chain={"commit_reveal": commit_reveal, "tempo_blocks": tempo},
     )

@@ -19,6 +19,10 @@ Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
 Load = Annotated[
     float, typer.Option(min=0.1, help="Requests an hour to each miner, of all validators.")
 ]
+Bursts = Annotated[
+    int,
+    typer.Option(min=1, help="Joint probes a day of each validator; at most what the rules say."),
+]
 Prompts = Annotated[float, typer.Option(min=0, help="Users' prompts an hour, at each validator.")]
 Tempo = Annotated[int, typer.Option(min=2, help="Blocks of 12 s between two epochs.")]
 StrategyNames = Annotated[

@@ -20,7 +20,6 @@ from subnet.core.replay import replay
 from subnet.core.replay_bursts import ON_ROSTER_US
 from tests.replay_support import (
     behind,
-    burst_files,
     changed,
     of_burst,
     place_of,
@@ -34,8 +33,8 @@ from tests.validator_support import miner_hotkey
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return burst_files(tmp_path_factory.mktemp("bursts") / "validator.sqlite")
+def files(burst_files):
+    return burst_files
 
 
 def whole(files):

@@ -12,7 +12,6 @@ from subnet.core.records import Answered, Begun, InBurst, Measured, Voided, Void
 from subnet.core.replay import replay
 from subnet.core.replay_begun import assert_planned
 from tests.replay_support import (
-    burst_files,
     changed,
     of_burst,
     place_of,
@@ -26,8 +25,8 @@ from tests.validator_support import miner_hotkey
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return burst_files(tmp_path_factory.mktemp("tries") / "validator.sqlite")
+def files(burst_files):
+    return burst_files
 
 
 @pytest.fixture(scope="module")
