@@ -13,6 +13,8 @@ from subnet.sim.validators import DISHONEST, ValidatorStrategy
 
 EPOCHS: Final = 5
 MINERS: Final = 8
+LOAD_MIN: Final = 20.0
+"""Requests an hour to each miner: each of the validators sends a fifth of them."""
 VALIDATORS: Final = len(DISHONEST) + 2
 """Two honest and the leaker, who weighs honestly, hold more than half of the stake."""
 
@@ -24,6 +26,7 @@ def validators_options(options: SimOptions) -> SimOptions:
             "hours": min(options.hours, EPOCHS * options.epoch_seconds / 3600),
             "miners": MINERS,
             "validators": VALIDATORS,
+            "load": max(options.load, LOAD_MIN),
             "bursts_per_day": 1,
         }
     )
