@@ -53,7 +53,8 @@ def evidence(
     traffic: Annotated[
         Traffic | None,
         typer.Option(
-            case_sensitive=False, help="Whose detector. Default: the one that alarmed last."
+            case_sensitive=False,
+            help="Whose detector. Default: the one that alarmed last, or saw most answers.",
         ),
     ] = None,
     undelayed: Annotated[
@@ -138,11 +139,13 @@ def export_bundle(
 
 
 def _chosen(windows: Sequence[KeptWindow], traffic: Traffic | None, hotkey: str) -> KeptWindow:
+    """Of `windows`, the latest last. Raises UsageError if none fits."""
     fitting = [one for one in windows if traffic in (None, one.traffic)]
     if not fitting:
         kind = "" if traffic is None else f" of {traffic.lower()} traffic"
         raise UsageError(f"no audited answers{kind} of {hotkey} are kept; `assay status` lists all")
-    return max(fitting, key=lambda one: one.led_to_alarm)
+    alarmed = [one for one in fitting if one.led_to_alarm]
+    return alarmed[-1] if alarmed else max(fitting, key=lambda one: len(one.answers))
 
 
 def write_private(path: Path, content: bytes) -> None:

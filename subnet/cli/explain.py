@@ -51,6 +51,10 @@ def explain(
     As of the last closed epoch; what every audit moves (integrity, coverage, quality, reputation)
     comes a day later, or with an alarm.
     """
+    if url is not None and (live or state is not None):
+        raise UsageError("--url asks a validator: --live and --state read the file of one here")
+    if url is None and validator is not None:
+        raise UsageError("--validator checks who signed what --url answers; give --url too")
     if url is not None:
         found = _asked(url, hotkey, validator)
     else:
@@ -118,14 +122,16 @@ def _show(found: Explanation) -> None:
     console.print(
         f"[bold]{found.miner_hotkey}[/] ({found.state}), by {found.validator_hotkey}",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(f"It {found.sentence}.", highlight=False)
+    console.print("The score is the factors' product: 1.000 is full marks at one token a second.\n")
     table = Table(box=None, pad_edge=False, header_style="bold underline")
-    for title in ("factor", "value", "rests on", "what would raise it", "by"):
+    for title in ("factor", "value", "rests on", "what would raise it", "score by"):
         table.add_column(title, overflow="fold")
     for factor in found.factors:
         table.add_row(
-            factor.name.rpartition("_")[0].replace("_", " "),
+            factor.name.removesuffix("_ppm").removesuffix("_tps_milli").replace("_", " "),
             _value(factor),
             factor.evidence,
             factor.advice,
@@ -147,4 +153,6 @@ def _show(found: Explanation) -> None:
 def _value(factor: Factor) -> str:
     if factor.value is None:
         return "hidden"
+    if factor.name.endswith("_tps_milli"):
+        return f"{factor.value / 1000:.1f} tok/s"
     return f"{factor.value / 1e6:.3f}" if factor.name.endswith("_ppm") else str(factor.value)

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from subnet.cli.exits import UsageError
 from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
 from subnet.cli.state_file import state_of
 from subnet.config import Settings, load_settings
@@ -29,6 +30,7 @@ from subnet.core.gaming import (
 )
 from subnet.core.gaming.chance import LEVEL
 from subnet.edge.bittensor_chain import BittensorChain
+from subnet.ports import ChainError
 
 ROWS_MAX = 12
 SHARES = frozenset({"no answer", "loud margins"})
@@ -108,7 +110,11 @@ def gaming(
 
 
 async def _owners(settings: Settings) -> dict[str, str]:
-    chain = await BittensorChain.connect(settings.chain)
+    """Coldkeys by hotkey. Raises UsageError where no node answers."""
+    try:
+        chain = await BittensorChain.connect(settings.chain)
+    except ChainError as error:
+        raise UsageError(f"{error}; --no-chain does without owners") from error
     try:
         return {row.hotkey: row.coldkey for row in (await chain.metagraph()).neurons}
     finally:
@@ -143,7 +149,8 @@ def show(report: GamingReport, console: Console) -> None:
         findings = sum(one.is_finding for one in everything)
         if table.row_count:
             console.print(table)
-        console.print(f"{table.title}: {len(everything)} looked at, {findings} found\n")
+        few = "" if everything else "; too few exchanges (docs/gaming.md)"
+        console.print(f"{table.title}: {len(everything)} looked at, {findings} found{few}\n")
 
 
 GAP_COLUMNS = ("miner", "measure", "users", "benchmarks", "effect", "from", "to")

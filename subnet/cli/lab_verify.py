@@ -82,9 +82,11 @@ def _play(
     files = load_release_files(str(release))
     table = calibration_of(release)
     try:
-        texts = prompts.read_text().splitlines() if prompts else []
-    except (OSError, ValueError) as error:
-        raise UsageError(str(error)) from error
+        texts = prompts.read_text(encoding="utf-8").splitlines() if prompts else []
+    except OSError as error:
+        raise UsageError(f"--prompts {prompts}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"--prompts {prompts} is not UTF-8 text: {error}") from error
     if table.provenance.release_digest != files.release.digest():
         raise UsageError(f"{release}: the calibration is of other weights; run assay calibrate")
     set_engine_environment({})

@@ -100,6 +100,8 @@ def replay_command(
     factors to the weights.
     Ends with 0 if nothing failed, 1 if something did, 2 for a file that cannot be used.
     """
+    if file is not None and (epoch is not None or state is not None):
+        raise UsageError("--file holds one epoch: --epoch and --state are for a validator's state")
     overrides = {
         "validator.state_path": state,
         "chain.network": network,

@@ -5,19 +5,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from subnet.cli.exits import UsageError
-from subnet.edge.state_reader import StateReader, open_for_reading
+from subnet.edge.state_reader import StateReader, damage_named, open_for_reading
 
 
 @contextmanager
 def state_of(path: Path) -> Iterator[StateReader]:
     """The file's reader, closed at the end.
 
-    Raises UsageError where no validator has run, ConfigError for a file of another schema.
+    Raises UsageError where no validator has run, ConfigError for a file of another schema
+    or a damaged one, wherever in it the damage is met.
     """
     reader = open_for_reading(path)
     if reader is None:
         raise UsageError(f"no validator has run with the state file {path}; name one with --state")
     try:
-        yield reader
+        with damage_named(path):
+            yield reader
     finally:
         reader.close()

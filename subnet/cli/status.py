@@ -17,6 +17,7 @@ from rich.table import Table
 
 from protocol.units import RAO_PER_TAO
 from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
+from subnet.cli.state_file import state_of
 from subnet.config import Settings, load_settings
 from subnet.core.audit import PPM
 from subnet.core.capacity import MILLI
@@ -217,7 +218,11 @@ def status(
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Show every miner as the validator scores it and the chain pays it, and why."""
+    """Show every miner as the validator scores it and the chain pays it, and why.
+
+    Reads a validator's state file, while it runs too, and the chain. What a single miner's score
+    rests on, without the chain: assay explain HOTKEY.
+    """
     settings = load_settings(
         config,
         {
@@ -226,7 +231,8 @@ def status(
             "validator.state_path": state,
         },
     )
-    report = asyncio.run(_read(settings))
+    with state_of(settings.validator.state_path):
+        report = asyncio.run(_read(settings))
     if as_json:
         typer.echo(report.to_json())
         return

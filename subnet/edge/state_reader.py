@@ -167,20 +167,28 @@ class StateReader:
 def open_for_reading(path: Path) -> StateReader | None:
     """The state of a validator, running or not; None if there is none yet.
 
-    Raises ConfigError for a file of another schema.
+    Raises ConfigError for a file of another schema, and for what is no state file.
     """
     if not path.exists():
         return None
+    if path.is_dir():
+        raise ConfigError(f"cannot read the state file {path}: it is a folder")
     reader = StateReader(path, open_engine(f"file:{path}?mode=ro&uri=true"))
-    try:
-        with reader._begin() as db:
-            version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
-    except sa.exc.DBAPIError as error:
-        raise ConfigError(f"cannot read the state file {path}: {error.orig}") from error
+    with damage_named(path), reader._begin() as db:
+        version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
     if version == 0:
         return None
     assert_version(path, version)
     return reader
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Inside, a file that is no database, damaged or locked raises ConfigError."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise ConfigError(f"cannot read the state file {path}: {error.orig}") from error
 
 
 def assert_version(path: Path, version: int) -> None:
