@@ -9,6 +9,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from subnet.cli.exits import run_process
+from subnet.cli.help_text import help_of
 from subnet.cli.miner_options import (
     ConfigOption,
     HotkeyOption,
@@ -119,5 +120,5 @@ def main(
 
 if __name__ == "__main__":
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
+    app.command(help=help_of(main))(main)
     run_process(app)

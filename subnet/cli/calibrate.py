@@ -45,7 +45,7 @@ def calibrate(
     ] = 30_000,
     seed: Annotated[int, typer.Option(help="Same release, prompts and seed: same questions.")] = 1,
     config: Annotated[
-        Path | None, typer.Option(help="Whose [draws] get sharper bounds. Default: subnet.toml.")
+        Path | None, typer.Option(help="Whose \\[draws] get sharper bounds. Default: subnet.toml.")
     ] = None,
     draws_only: Annotated[
         bool, typer.Option(help="Keep the table, measure anew only what validators draw.")
@@ -63,8 +63,8 @@ def calibrate(
     measures these anew in five minutes.
 
     Nothing is written, and the command ends with code 1, if held-out honest answers raised an
-    alarm, or if the shipped attacks are caught too late (the bars: subnet/core/verification/
-    power.py): more prompts sharpen the bounds.
+    alarm, or if the shipped attacks are caught too late (subnet/core/verification/power.py has the
+    bars): more prompts sharpen the bounds.
     """
     from subnet.config import load_settings
     from subnet.lab.calibration import calibrate as run

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from subnet.cli.exits import UsageError
+from subnet.cli.help_text import help_of
 from subnet.cli.lab_card import card
 from subnet.cli.lab_profiles import profiles
 from subnet.cli.lab_tell_apart import tell_apart_command
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
     from subnet.edge.release_files import ReleaseFiles
 
 app = typer.Typer(help="Cheating miners, and what a release can do.", no_args_is_help=True)
-app.command()(verify)
-app.command()(card)
-app.command("tell-apart")(tell_apart_command)
-app.command()(profiles)
 
 
 @app.callback()
@@ -48,7 +45,6 @@ def lab() -> None:
     """
 
 
-@app.command()
 def miner(
     behaviour: Annotated[
         str, typer.Option(help="; ".join(f"{name}: {what}" for name, what in BEHAVIOURS.items()))
@@ -70,7 +66,11 @@ def miner(
     vllm: VllmOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Run a miner with a behaviour."""
+    """Run a miner with a behaviour, beside honest ones on a devnet: to see that it is caught.
+
+    Never on a public network. Example: assay lab miner --behaviour weaker --network
+    ws://127.0.0.1:9944
+    """
     from subnet.cli.miner import run_miner
 
     if behaviour not in BEHAVIOURS:
@@ -130,3 +130,13 @@ def make_cheat(
     if behaviour == "replay":
         return ReplayEngine(honest)
     return honest
+
+
+for name, verb in (
+    ("verify", verify),
+    ("card", card),
+    ("tell-apart", tell_apart_command),
+    ("profiles", profiles),
+    ("miner", miner),
+):
+    app.command(name, help=help_of(verb))(verb)

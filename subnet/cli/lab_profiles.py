@@ -33,7 +33,7 @@ def profiles(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the questions.")] = 0,
     config: Annotated[
-        Path | None, typer.Option(help="Whose [draws] are asked. Default: subnet.toml.")
+        Path | None, typer.Option(help="Whose \\[draws] are asked. Default: subnet.toml.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Default: attack-profiles.json in the release's folder.")

@@ -3,8 +3,9 @@
 Engines are imported by the verb that needs them, so that `--help` does not wait for torch.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -21,6 +22,7 @@ from subnet.cli import (
     status,
 )
 from subnet.cli.exits import run_process
+from subnet.cli.help_text import help_of
 from subnet.cli.processes import rest_while_waiting
 
 ROOT = Path(__file__).parents[2]
@@ -92,17 +94,21 @@ def demo(
     )
 
 
-app.command()(calibrate.calibrate)
-app.command()(devnet.devnet)
-app.command()(evidence.evidence)
-app.command()(explain.explain)
-app.command()(replay.records)
-app.command("replay")(replay.replay_command)
-app.command("reverify")(evidence.reverify_command)
-app.command()(gaming.gaming)
-app.command()(simulate.simulate)
-app.command()(law.law)
-app.command()(status.status)
+VERBS: Final[Mapping[str, Callable[..., None]]] = {
+    "calibrate": calibrate.calibrate,
+    "devnet": devnet.devnet,
+    "evidence": evidence.evidence,
+    "explain": explain.explain,
+    "records": replay.records,
+    "replay": replay.replay_command,
+    "reverify": evidence.reverify_command,
+    "gaming": gaming.gaming,
+    "simulate": simulate.simulate,
+    "law": law.law,
+    "status": status.status,
+}
+for name, verb in VERBS.items():
+    app.command(name, help=help_of(verb))(verb)
 
 
 def main() -> None:

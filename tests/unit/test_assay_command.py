@@ -3,6 +3,8 @@
 import os
 
 import pytest
+import typer
+from rich.text import Text
 from typer.testing import CliRunner
 
 from subnet.cli import main as command
@@ -24,3 +26,27 @@ def test_what_is_no_address_of_a_validator_is_said_before_anybody_is_asked():
     found = CliRunner().invoke(command.app, ["explain", "HOTKEY", "--url", "nonsense"])
     assert isinstance(found.exception, UsageError)
     assert str(found.exception) == "--url nonsense: give one such as http://203.0.113.7:8092"
+
+
+def commands(group, path=()):
+    for name, one in group.commands.items():
+        yield from (
+            commands(one, (*path, name)) if hasattr(one, "commands") else [((*path, name), one)]
+        )
+
+
+ALL = dict(commands(typer.main.get_command(command.app)))
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_help_swallows_no_word_in_brackets_and_flows_at_any_width(path):
+    verb = ALL[path]
+    assert verb.help
+    assert all("\n" not in one for one in verb.help.split("\n\n"))
+    for said in (verb.help, *(one.help or "" for one in verb.params)):
+        assert Text.from_markup(said).plain == said.replace("\\[", "["), said
+
+
+def test_the_help_of_calibrate_names_the_section_of_draws():
+    said = CliRunner().invoke(command.app, ["calibrate", "--help"], env={"COLUMNS": "200"}).output
+    assert said.count("[draws]") == 2
