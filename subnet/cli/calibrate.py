@@ -16,6 +16,7 @@ from rich.table import Table
 
 from subnet.cli.calibration_file import calibration_of
 from subnet.cli.exits import EXIT_FAULT
+from subnet.cli.outputs import place_of_file
 from subnet.core.verification.admission import refused
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ def calibrate(
     weak = weaker_model or release.with_name(f"{release.name}-weak")
     draws = load_settings(config).draws
     known = calibration_of(release) if draws_only else None
+    where = output or release / "calibration.json"
+    if output is not None or release.is_dir():
+        place_of_file(where)
     with progress_bars(console) as watch:
         if known is None:
             table = run(release, weak, draws, prompts, seed, watch)
@@ -85,7 +89,6 @@ def calibrate(
     if refusals:
         console.print(f"[red]refused, nothing written:[/] {'; '.join(refusals)}", soft_wrap=True)
         raise typer.Exit(EXIT_FAULT)
-    where = output or release / "calibration.json"
     text = table.model_dump_json(indent=1) + "\n"
     unfinished = where.with_suffix(".tmp")
     unfinished.write_text(text)

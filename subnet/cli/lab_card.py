@@ -10,6 +10,7 @@ from rich.table import Table
 
 from subnet.cli.exits import UsageError
 from subnet.cli.miner_options import VllmOption
+from subnet.cli.outputs import place_of_files
 from subnet.core.benchmark import FAMILIES
 
 if TYPE_CHECKING:
@@ -69,11 +70,12 @@ def card(
     """
     chosen = _families(family or [])
     console = Console(stderr=as_json)
-    made = _measured(model, revision, runtime, chosen, vllm or [], seed, console, quick=quick)
     is_default = Path(model) == ROOT / "assets" / "tiny" and not (quick or family)
     folder = output or (ROOT / "docs" if is_default else None)
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
+        place_of_files(folder)
+    made = _measured(model, revision, runtime, chosen, vllm or [], seed, console, quick=quick)
+    if folder:
         (folder / f"{NAME}.json").write_text(made.model_dump_json(indent=1) + "\n")
         (folder / f"{NAME}.md").write_text(page(made))
         console.print(f"wrote {folder / NAME}.json, .md")

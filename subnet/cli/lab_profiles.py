@@ -12,6 +12,7 @@ from rich.table import Table
 
 from subnet.cli.calibration_file import calibration_of
 from subnet.cli.exits import UsageError
+from subnet.cli.outputs import place_of_file
 
 if TYPE_CHECKING:
     from subnet.lab.adversary import Adversary
@@ -52,6 +53,7 @@ def profiles(
     from subnet.edge.vllm_runtime import set_engine_environment
 
     files = load_release_files(str(release))
+    where = place_of_file(output or release / NAME)
     table = calibration_of(release)
     settings = load_settings(config)
     draws = settings.draws
@@ -75,7 +77,6 @@ def profiles(
             seed,
             watch,
         )
-    where = output or release / NAME
     found.write(where)
     caught = drawn_power(
         found,

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from subnet.cli.exits import UsageError
 from subnet.cli.miner_options import ConfigOption
+from subnet.cli.outputs import place_of_files
 from subnet.config import load_settings
 
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ def tell_apart_command(
     """
     asked = _read(prompts or ROOT / SAMPLE)
     console = Console(stderr=as_json)
-    report = _run(release, asked, prompts or SAMPLE, config, console, seed=seed, quick=quick)
     folder = output or (None if quick or prompts else ROOT / "docs")
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
+        place_of_files(folder)
+    report = _run(release, asked, prompts or SAMPLE, config, console, seed=seed, quick=quick)
+    if folder:
         (folder / "gaming.json").write_text(report.model_dump_json(indent=1) + "\n")
         console.print(f"wrote {folder / 'gaming.json'}")
     if as_json:

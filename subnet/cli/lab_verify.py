@@ -11,6 +11,7 @@ from rich.console import Console
 from subnet.cli.calibration_file import calibration_of
 from subnet.cli.exits import UsageError
 from subnet.cli.lab_report import NAME, show_results, write_results
+from subnet.cli.outputs import place_of_files
 
 if TYPE_CHECKING:
     from subnet.lab.adversary import Adversary
@@ -52,9 +53,11 @@ def verify(
     """
     chosen = _attacks(attack or [], adversary or [])
     console = Console(stderr=as_json)
-    outcome = _play(release, chosen, prompts, console, seed=seed, quick=quick)
     is_whole = not (quick or attack or adversary or prompts)
     folder = output or (ROOT / "docs" if is_whole else None)
+    if folder:
+        place_of_files(folder)
+    outcome = _play(release, chosen, prompts, console, seed=seed, quick=quick)
     if folder:
         write_results(folder, outcome, {one.name: one.summary for one in chosen})
         console.print(f"wrote {folder / NAME}.json, .md, .svg")

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from subnet.cli import simulate_options as flags
 from subnet.cli.exits import EXIT_FAULT
+from subnet.cli.outputs import place_of_files
 
 if TYPE_CHECKING:
     from subnet.cli.law_runs import KeptRun
@@ -54,6 +55,8 @@ def law(
 
     trials = short() if quick else whole()
     settings = load_settings(config)
+    if output is not None:
+        place_of_files(output)
     console = Console(stderr=as_json)
     jobs = jobs_of(trials, seeds, settings)
     with progress_bars(console) as watch:

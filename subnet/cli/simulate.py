@@ -1,6 +1,5 @@
 """`assay simulate`: a whole subnet on virtual time, with miners and validators that cheat."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from rich.console import Console
 from subnet.cli import simulate_options as flags
 from subnet.cli import simulate_view as view
 from subnet.cli.exits import UsageError
+from subnet.cli.outputs import place_of_file
 
 if TYPE_CHECKING:
     from subnet.config import Settings
@@ -60,7 +60,7 @@ def simulate(
     plans = _plans([config] if compare is None else [config, compare])
     lab = read_laboratory(profiles, calibration, prices)
     if report is not None:
-        _check_writable(report)
+        place_of_file(report, "--report")
     options = _options(
         hours=hours,
         miners=miners,
@@ -192,12 +192,6 @@ def _reported(
             small = Simulation(lab, few, settings, *validators_entrants())
             own = result_of(small.run(watch(f"validators' run, {title}", few.epochs)))
     return reported(title, result_of(run), run, own)
-
-
-def _check_writable(path: Path) -> None:
-    """Said before a long run and not after it. Raises UsageError."""
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UsageError(f"--report: {path} cannot be written")
 
 
 def _write_report(path: Path, runs: "Sequence[ReportedRun]", options: "SimOptions") -> None:

@@ -50,3 +50,17 @@ def test_help_swallows_no_word_in_brackets_and_flows_at_any_width(path):
 def test_the_help_of_calibrate_names_the_section_of_draws():
     said = CliRunner().invoke(command.app, ["calibrate", "--help"], env={"COLUMNS": "200"}).output
     assert said.count("[draws]") == 2
+
+
+@pytest.mark.parametrize(
+    "verb", ["law", "calibrate", "lab verify", "lab card", "lab tell-apart", "lab profiles"]
+)
+def test_where_nothing_can_be_written_is_said_before_a_long_run(verb, tmp_path, monkeypatch):
+    """Whoever gets further would load an engine, or every core."""
+    (tmp_path / "file").write_text("in the way")
+    for name in ("subnet.cli.calibrate.progress_bars", "subnet.cli.lab_card._measured"):
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("it began"))
+    where = tmp_path / "file" / "below"
+    found = CliRunner().invoke(command.app, [*verb.split(), "--output", str(where)])
+    assert isinstance(found.exception, UsageError), found.exception
+    assert str(found.exception).startswith(f"--output: {where} ")
