@@ -1,10 +1,10 @@
 """`assay simulate`: a whole subnet on virtual time, with miners and validators that cheat."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from subnet.sim.simulation import Laboratory
     from subnet.sim.strategy import Strategy
     from subnet.sim.validators import ValidatorStrategy
+
+NOT_SIMULATED: Final = {"chain", "release", "miner", "admission"}
+"""Sections of subnet.toml whose part strategies, prices and options take."""
 
 
 def simulate(
@@ -71,6 +74,7 @@ def simulate(
         prompts_per_hour=prompts,
         chain={"commit_reveal": commit_reveal, "tempo_blocks": tempo},
     )
+    _check_compared(plans, options)
     cast = _cast(strategy or [], adversary or [], operators, options, lab)
     console = Console(stderr=as_json)
     runs = [_reported(title, settings, lab, options, cast, console) for title, settings in plans]
@@ -116,6 +120,37 @@ def _options(**values: object) -> "SimOptions":
         return SimOptions.model_validate(values)
     except ValidationError as error:
         raise UsageError(first_problem(error)) from error
+
+
+def _check_compared(plans: "Sequence[tuple[str, Settings]]", options: "SimOptions") -> None:
+    """Two runs of the same are no comparison. Raises UsageError."""
+    from subnet.sim.options import paced
+
+    if len(plans) == 1:
+        return
+    (title, mine), (other, theirs) = plans
+    if _used(paced(mine, options)) != _used(paced(theirs, options)):
+        return
+    changed = sorted(_leaves(mine.model_dump()) ^ _leaves(theirs.model_dump()))
+    names = ", ".join(dict.fromkeys(name for name, _ in changed))
+    unused = f" but {names}, which a run does not use (docs/simulator.md)" if names else ""
+    raise UsageError(f"--compare: {title} and {other} differ in nothing{unused}")
+
+
+def _used(settings: "Settings") -> dict[str, object]:
+    """What a run reads of them."""
+    return settings.model_dump(exclude=NOT_SIMULATED)
+
+
+def _leaves(tree: Mapping[str, object], path: str = "") -> set[tuple[str, str]]:
+    """Each knob's full name and its value."""
+    found: set[tuple[str, str]] = set()
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= _leaves(value, f"{path}{name}.")
+        else:
+            found.add((path + name, repr(value)))
+    return found
 
 
 def _cast(

@@ -32,6 +32,15 @@ def printed(*arguments):
     return found.stdout
 
 
+def nearly_the_same_rules(folder):
+    """They differ in how long a way back is that nobody walks in so short a run."""
+    text = (ROOT / "subnet.toml").read_text()
+    assert "reinstatement_answers = 5000" in text
+    file = folder / "other.toml"
+    file.write_text(text.replace("reinstatement_answers = 5000", "reinstatement_answers = 5001"))
+    return str(file)
+
+
 RESULT = {"seed", "hours", "strategies", "honest_cv", "quarantined_honest", "digest"}
 RESULT |= {"validators", "requests", "unmeasured_families"}
 STRATEGY = {"name", "hotkeys", "income_rao", "cost", "income_per_cost_over_honest", "upper95"}
@@ -55,14 +64,14 @@ def test_the_json_has_exactly_the_keys_that_the_docs_promise():
 
 
 def test_without_a_name_every_strategy_of_miners_and_validators_is_compared(tmp_path):
-    (tmp_path / "other.toml").write_text((ROOT / "subnet.toml").read_text())
+    other = nearly_the_same_rules(tmp_path)
     arguments = ["--miners", "80", "--hours", ".5", "--load", "4", "--json"]
-    found = json.loads(printed(*arguments, "--compare", str(tmp_path / "other.toml")))
+    found = json.loads(printed(*arguments, "--compare", other))
     assert found.keys() == {"runs", "change"}
-    assert found["runs"].keys() == {"subnet.toml", str(tmp_path / "other.toml")}
+    assert found["runs"].keys() == {"subnet.toml", other}
     known = {*known_miners(), *known_validators()}
     assert found["change"].keys() == known | {"honest"}
-    assert set(found["change"].values()) <= {0.0, None}, "the rules are the same"
+    assert set(found["change"].values()) <= {0.0, None}, "the rules that count are the same"
     for run in found["runs"].values():
         assert run.keys() == RESULT | {"validators_run"}
         own = run["validators_run"]
@@ -75,10 +84,10 @@ def test_without_a_name_every_strategy_of_miners_and_validators_is_compared(tmp_
 
 
 def test_a_comparison_names_everybody_in_full_on_a_narrow_terminal(tmp_path, monkeypatch):
-    (tmp_path / "other.toml").write_text((ROOT / "subnet.toml").read_text())
+    other = nearly_the_same_rules(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     names = ("--strategy", LeakedFriend.name, "--strategy", Leaker.name)
-    text = printed(*names, "--compare", str(tmp_path / "other.toml"))
+    text = printed(*names, "--compare", other)
     assert LeakedFriend.name in text
     assert re.search(rf"{Leaker.name} +│ +\d\.\d\d\d │ +\d\.\d\d\d │ \+0\.000", text)
 
@@ -117,6 +126,30 @@ def test_a_change_of_rules_is_compared_strategy_by_strategy(tmp_path):
     assert text.count("<svg") == 2
     assert "weaker model" in text
     assert not re.search(r'(?:src|href)="(?!#)', text), "nothing is loaded from elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("", "", "differ in nothing"),
+        (
+            "bursts_per_day = 72",
+            "bursts_per_day = 144",
+            "differ in nothing but capacity.bursts_per_day, which a run does not use",
+        ),
+        ("port = 8091", "port = 8191", "differ in nothing but miner.port, which"),
+    ],
+)
+def test_rules_that_a_run_cannot_tell_apart_are_not_run_twice(
+    before, after, words, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Simulation, "run", None)
+    text = (ROOT / "subnet.toml").read_text()
+    assert before in text
+    (tmp_path / "mine.toml").write_text(text.replace(before, after) if before else text)
+    with pytest.raises(UsageError) as refusal:
+        printed("--config", str(tmp_path / "mine.toml"), "--compare", str(ROOT / "subnet.toml"))
+    assert words in str(refusal.value)
 
 
 @pytest.mark.parametrize(
