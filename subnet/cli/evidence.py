@@ -11,9 +11,9 @@ import rfc8785
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from subnet.cli.calibrate import progress_bars
 from subnet.cli.calibration_file import calibration_of
 from subnet.cli.exits import EXIT_FAULT, UsageError
 from subnet.cli.miner_options import ConfigOption
@@ -214,21 +214,20 @@ def read_bundle(path: Path) -> SealedBundle:
 
 
 def scorer(referee: Referee, console: Console) -> Scorer:
-    """The referee a few claims at a time, under a progress bar. Raises UsageError."""
+    """The referee a few claims at a time, saying how far it is. Raises UsageError."""
     from subnet.edge.grammar import StructureError
 
     def score(claims: Sequence[Claim]) -> list[ClaimScore]:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         scores: list[ClaimScore] = []
-        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-            task = progress.add_task("recomputing answers", total=len(claims))
+        with progress_bars(console) as watch:
+            advance = watch("recomputing answers", len(claims))
             for start in range(0, len(claims), CLAIMS_AT_ONCE):
                 part = claims[start : start + CLAIMS_AT_ONCE]
                 try:
                     scores += referee.score(part)
                 except StructureError as error:
                     raise UsageError(f"the bundle holds a structure of no use: {error}") from error
-                progress.advance(task, len(part))
+                advance(len(part))
         return scores
 
     return score

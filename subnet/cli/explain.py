@@ -1,6 +1,7 @@
 """`assay explain`: why a miner earns what it earns, factor by factor."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -94,13 +95,22 @@ def _asked(url: str, hotkey: str, validator: str | None) -> Explanation:
     try:
         signed = SignedExplanation.model_validate_json(body)
     except ValidationError as error:
-        raise UsageError(f"{url} answered nothing of ours: {body[:200]!r}") from error
+        raise UsageError(f"{url} {_told_instead(body)}") from error
     found = signed.explanation
     signer = validator or found.validator_hotkey
     if not verify_signature(found.signing_bytes(), signed.signature, signer):
         typer.echo(f"refuted: {signer} did not sign this", err=True)
         raise typer.Exit(EXIT_FAULT)
     return found
+
+
+def _told_instead(body: bytes) -> str:
+    """A validator's own words for why it explains nothing, or what came from something else."""
+    try:
+        words = str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"answered nothing of ours: {body[:200]!r}"
+    return f"says: {words[:200]}"
 
 
 async def _fetched(url: str) -> bytes:

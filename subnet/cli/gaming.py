@@ -102,7 +102,8 @@ def gaming(
     with state_of(settings.validator.state_path) as reader:
         observations = reader.observations()
     owners = asyncio.run(_owners(settings)) if chain else None
-    report = build_report(observations, owners)
+    with Console(stderr=True).status("looking"):
+        report = build_report(observations, owners)
     if as_json:
         typer.echo(report.to_json())
     else:

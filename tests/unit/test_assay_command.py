@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 from typer.testing import CliRunner
 
+from subnet.cli import explain
 from subnet.cli import main as command
 from subnet.cli.exits import UsageError
 
@@ -50,6 +51,24 @@ def test_help_swallows_no_word_in_brackets_and_flows_at_any_width(path):
 def test_the_help_of_calibrate_names_the_section_of_draws():
     said = CliRunner().invoke(command.app, ["calibrate", "--help"], env={"COLUMNS": "200"}).output
     assert said.count("[draws]") == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"error": "no epoch has ended yet"}', "http://h says: no epoch has ended yet"),
+        (b"<html>", "http://h answered nothing of ours: b'<html>'"),
+        (b"[1]", "http://h answered nothing of ours: b'[1]'"),
+    ],
+)
+def test_a_validator_that_explains_nothing_is_heard_in_its_own_words(body, says, monkeypatch):
+    async def fetched(url):
+        return body
+
+    monkeypatch.setattr(explain, "_fetched", fetched)
+    found = CliRunner().invoke(command.app, ["explain", "HOTKEY", "--url", "http://h"])
+    assert isinstance(found.exception, UsageError)
+    assert str(found.exception) == says
 
 
 @pytest.mark.parametrize(

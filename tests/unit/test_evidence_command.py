@@ -123,6 +123,7 @@ def test_the_file_is_private_and_the_model_confirms_it(folder):
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     result = call("reverify", file, "--model", TINY, "--json")
     assert result.exit_code == 0, result.output
+    assert "recomputing answers: " in result.stderr
     outcome = json.loads(result.stdout[result.stdout.index("{") :])
     assert outcome["verdict"] == "CONFIRMED"
     assert len(outcome["answers"]) >= 2
