@@ -71,7 +71,7 @@ def _read(path: Path, hotkey: str, *, is_live: bool) -> Explanation:
     from subnet.edge.explanations import explain_hotkey
 
     try:
-        with state_of(path) as reader:
+        with state_of(path, ", or ask a validator by --url") as reader:
             found = explain_hotkey(
                 reader,
                 hotkey,

@@ -45,6 +45,7 @@ def law(
 
     Prints each statement with its figure and bound. Ends with code 1 if one does not hold. Stopped,
     it goes on where it was; a run is done again once its rules, code or measured answers changed.
+    All 20 seeds take more than an hour of CPU time (docs/simulator.md); --quick is to try it.
     """
     from subnet.cli.calibrate import progress_bars
     from subnet.cli.law_runs import all_runs, jobs_of

@@ -109,7 +109,8 @@ def replay_command(
     }
     settings = load_settings(config, overrides)
     log = read_log(miner_log or ())
-    epoch_of = read_file(file) if file else read_epoch(settings.validator.state_path, epoch)
+    path = settings.validator.state_path
+    epoch_of = read_file(file) if file else read_epoch(path, epoch, ", or read an epoch by --file")
     from subnet.edge.btauth import verify_signature
 
     with Console(stderr=True).status("replaying"):
@@ -128,9 +129,9 @@ def replay_command(
     raise typer.Exit(0 if is_clean else EXIT_FAULT)
 
 
-def read_epoch(path: Path, epoch_block: int | None) -> EpochFile:
+def read_epoch(path: Path, epoch_block: int | None, otherwise: str = "") -> EpochFile:
     """An epoch of a validator's own state; the latest for None. Raises UsageError."""
-    with state_of(path) as reader:
+    with state_of(path, otherwise) as reader:
         blocks = reader.closed_epochs()
         if not blocks:
             raise UsageError(f"{path} holds no statement yet: the first comes with an epoch's end")

@@ -56,6 +56,12 @@ def simulate(
     strategy before it goes live:
 
     assay simulate --config my.toml --compare subnet.toml --report change.html
+
+    A default run takes a minute or two of CPU time, a comparison twice that; a few seconds:
+
+    assay simulate --strategy "weaker model" --miners 12 --hours 4 --load 20
+
+    What is simulated, what is not, and how to write a strategy: docs/simulator.md.
     """
     if list_strategies:
         _list()

@@ -57,7 +57,9 @@ def _miners(
     from subnet.sim.report import number
 
     is_compared = len(runs) > 1
-    grid = Table(title=f"{title}: income per cost over honest" if is_compared else title)
+    caption = "1 is what an honest operator earns for a dollar; a strategy above it pays"
+    title = f"{title}: income per cost over honest" if is_compared else title
+    grid = Table(title=title, caption=caption)
     grid.add_column("strategy", no_wrap=True)
     columns = [] if is_compared else ["hotkeys", "income, 10^9 rao", "cost, USD"]
     for run in runs:

@@ -61,6 +61,14 @@ def test_a_path_without_a_state_or_to_a_folder_is_one_line(tmp_path, command):
     assert str(folder.exception) == f"cannot read the state file {tmp_path}: it is a folder"
 
 
+def test_who_has_no_state_hears_what_does_without(tmp_path):
+    none = tmp_path / "none"
+    asked = call("explain", miner_hotkey(0), "--state", none)
+    assert str(asked.exception).endswith("name one with --state, or ask a validator by --url")
+    replayed = call("replay", "--state", none)
+    assert str(replayed.exception).endswith("name one with --state, or read an epoch by --file")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
