@@ -17,7 +17,9 @@ from subnet.devnet.store import StoreError
 
 
 def devnet(
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 9944,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 9944,
     state: Annotated[Path, typer.Option(help="State file; it is made if absent.")] = Path(
         ".assay/devnet.sqlite"
     ),

@@ -38,7 +38,7 @@ class StoreVersionError(StoreError):
 
 
 class StoreInUseError(StoreError):
-    """Another process has the file open."""
+    """Another process has the file open, or nobody can open it."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,11 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         """Open or create the file. Raises StoreVersionError and StoreInUseError."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise StoreInUseError(f"{path} cannot be opened: {error}") from error
         try:
             self._open(path)
         except BaseException:

@@ -90,3 +90,10 @@ def test_a_block_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(store.current()) == [("A", (1,), 1)]
     store.commit(block(2), [("A", (2,), 2)])
     store.close()
+
+
+@pytest.mark.parametrize("below", [".", "file/chain.sqlite"])
+def test_a_path_that_cannot_be_opened_is_a_store_error(tmp_path, below):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreInUseError, match="cannot be opened"):
+        Store(tmp_path / below)
