@@ -1,5 +1,6 @@
 """`assay simulate`: a whole subnet on virtual time, with miners and validators that cheat."""
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def simulate(
     What is simulated, what is not, and how to write a strategy: docs/simulator.md.
     """
     if list_strategies:
-        _list()
+        _list(as_json=as_json)
         return
     plans = _plans([config] if compare is None else [config, compare])
     lab = read_laboratory(profiles, calibration, prices)
@@ -245,10 +246,13 @@ def _write_report(path: Path, runs: "Sequence[ReportedRun]", options: "SimOption
         raise UsageError(f"--report: cannot write {path}: {error.strerror}") from error
 
 
-def _list() -> None:
+def _list(*, as_json: bool) -> None:
     from subnet.sim.roster import known_miners, known_validators
 
-    for name, maker in known_miners().items():
-        print(f"{name}: {maker().summary}")
-    for name, validator in known_validators().items():
-        print(f"{name}: {validator.summary}")
+    miners = {name: maker().summary for name, maker in known_miners().items()}
+    validators = {name: one.summary for name, one in known_validators().items()}
+    if as_json:
+        print(json.dumps({"miners": miners, "validators": validators}))
+        return
+    for name, summary in {**miners, **validators}.items():
+        print(f"{name}: {summary}")

@@ -238,3 +238,7 @@ def test_the_list_says_what_each_strategy_does():
     found = CliRunner().invoke(app, ["simulate", "--list"], catch_exceptions=False)
     assert "weaker model: " in found.stdout
     assert "lying validator: " in found.stdout
+    told = CliRunner().invoke(app, ["simulate", "--list", "--json"], catch_exceptions=False)
+    listed = json.loads(told.stdout)
+    assert listed["miners"].keys() == known_miners().keys()
+    assert listed["validators"].keys() == known_validators().keys()
