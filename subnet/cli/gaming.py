@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from subnet.cli.exits import UsageError
+from subnet.cli.chain_reader import chain_of
 from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
 from subnet.cli.state_file import state_of
 from subnet.config import Settings, load_settings
@@ -29,8 +29,6 @@ from subnet.core.gaming import (
     organic_gaps,
 )
 from subnet.core.gaming.chance import LEVEL
-from subnet.edge.bittensor_chain import BittensorChain
-from subnet.ports import ChainError
 
 ROWS_MAX = 12
 SHARES = frozenset({"no answer", "loud margins"})
@@ -112,14 +110,8 @@ def gaming(
 
 async def _owners(settings: Settings) -> dict[str, str]:
     """Coldkeys by hotkey. Raises UsageError where no node answers."""
-    try:
-        chain = await BittensorChain.connect(settings.chain)
-    except ChainError as error:
-        raise UsageError(f"{error}; --no-chain does without owners") from error
-    try:
+    async with chain_of(settings.chain, ", --no-chain does without owners") as chain:
         return {row.hotkey: row.coldkey for row in (await chain.metagraph()).neurons}
-    finally:
-        await chain.close()
 
 
 def show(report: GamingReport, console: Console) -> None:

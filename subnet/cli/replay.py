@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from subnet.cli.chain_reader import chain_of
 from subnet.cli.evidence import write_private
 from subnet.cli.exits import EXIT_FAULT, UsageError
 from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
@@ -25,7 +26,6 @@ from subnet.core.records import RECORD, Faulted
 from subnet.core.replay import chain_checks, contradicted, draw_blocks, replay
 from subnet.core.statement import is_old
 from subnet.edge.answer_log import read_log
-from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.system import SystemClock
 
 _COLOUR: Final = {Outcome.HELD: "green", Outcome.FAILED: "red", Outcome.OPEN: "yellow"}
@@ -162,13 +162,10 @@ def read_file(path: Path) -> EpochFile:
 
 async def _on_chain(settings: Settings, file: EpochFile) -> list[Check]:
     said = file.said
-    reading = await BittensorChain.connect(settings.chain)
-    try:
+    async with chain_of(settings.chain) as reading:
         data = await reading.commitment(said.validator_hotkey)
         weights = {} if said.own_uid is None else await reading.weights(said.own_uid)
         hashes = {block: await reading.block_hash(block) for block in draw_blocks(file)}
-    finally:
-        await reading.close()
     try:
         anchor = None if data is None else Anchor.from_bytes(data)
     except ValueError:

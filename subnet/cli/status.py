@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from protocol.units import RAO_PER_TAO
+from subnet.cli.chain_reader import chain_of
 from subnet.cli.miner_options import ConfigOption, NetuidOption, NetworkOption
 from subnet.cli.state_file import state_of
 from subnet.config import Settings, load_settings
@@ -33,7 +34,6 @@ from subnet.core.scoring import (
 )
 from subnet.core.second_opinion import OpinionRecord, power
 from subnet.core.standing import MinerStanding
-from subnet.edge.bittensor_chain import BittensorChain
 from subnet.edge.state_reader import StateReader, open_for_reading
 from subnet.ports import Chain, Metagraph, Neuron
 
@@ -251,11 +251,8 @@ def status(
 
 
 async def _read(settings: Settings) -> StatusReport:
-    chain = await BittensorChain.connect(settings.chain)
-    try:
+    async with chain_of(settings.chain, ", assay explain does without") as chain:
         return await read_status(settings.validator.state_path, chain)
-    finally:
-        await chain.close()
 
 
 def _miner(

@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from subnet.cli import evidence, gaming
+from subnet.cli import chain_reader, evidence
 from subnet.cli.exits import UsageError
 from subnet.cli.main import app
 from subnet.config import ConfigError
@@ -100,10 +100,12 @@ def test_gaming_without_a_node_says_how_to_do_without(state, monkeypatch):
     async def refuse(settings):
         raise ChainError("no node")
 
-    monkeypatch.setattr(gaming.BittensorChain, "connect", refuse)
+    monkeypatch.setattr(chain_reader.BittensorChain, "connect", refuse)
     found = call("gaming", "--state", state)
     assert isinstance(found.exception, UsageError)
-    assert str(found.exception) == "no node; --no-chain does without owners"
+    assert (
+        str(found.exception) == "no node; --network names another, --no-chain does without owners"
+    )
 
 
 def test_too_few_exchanges_are_no_finding_and_no_riddle(state):
