@@ -169,8 +169,8 @@ def proven_tps_milli(capacity: Capacity) -> int | None:
 def paid_tps_milli(capacity: Capacity, params: CapacityParams) -> int:
     """What a score takes for capacity: nothing before the first burst, all that is proven at last.
 
-    The way between is the third power of the share of company met: two hotkeys on one engine that
-    have not met yet gain by it at most a twentieth of one cover's pay.
+    The way between is the third power of the share of company met: two hotkeys on one engine gain
+    by not having met yet about a fourteenth of one later cover's pay (docs/scoring.md).
     """
     if not params.is_measured:
         return ONE_TOKEN_PER_SECOND_MILLI
