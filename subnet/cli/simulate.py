@@ -241,7 +241,7 @@ def _write_report(path: Path, runs: "Sequence[ReportedRun]", options: "SimOption
     from subnet.sim.report import html_report
 
     try:
-        path.write_text(html_report(runs, options.load, options.miners))
+        path.write_text(html_report(runs, options))
     except OSError as error:
         raise UsageError(f"--report: cannot write {path}: {error.strerror}") from error
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from subnet.sim.options import SimOptions
 from subnet.sim.profiles import HONEST
 from subnet.sim.result import SimResult, income_by_epoch
 from subnet.sim.simulation import Simulation
@@ -68,12 +69,12 @@ def _figures(run: ReportedRun) -> dict[str, float | None]:
     return {**found, **dividends(run)}
 
 
-def html_report(runs: Sequence[ReportedRun], load: float, miners: int) -> str:
-    """A self-contained page; the first run is the one to look at, the others to compare with."""
-    first = runs[0].result
+def html_report(runs: Sequence[ReportedRun], options: SimOptions) -> str:
+    """A self-contained page of one run, or of two whose first is compared with the second."""
     head = (
-        f"seed {first.seed}, {first.hours:g} virtual hours, {miners} miners, "
-        f"{load:g} requests an hour to each"
+        f"seed {options.seed}, {options.hours:g} virtual hours, {options.miners} miners, "
+        f"{options.validators} validators, {options.load:g} requests an hour to each miner, "
+        f"{options.bursts_per_day} joint probes a day of each validator"
     )
     parts = [
         f"<h1>Simulated subnet</h1><p>{head}</p>",
@@ -98,6 +99,7 @@ def html_report(runs: Sequence[ReportedRun], load: float, miners: int) -> str:
 
 def _table(runs: Sequence[ReportedRun], results: Sequence[SimResult]) -> str:
     titles = "".join(f"<th>{html.escape(one.title)}: income per cost<th>upper 95 %" for one in runs)
+    titles += _change_title(runs)
     rows = []
     for place, strategy in enumerate(results[0].strategies):
         cells = []
@@ -108,6 +110,7 @@ def _table(runs: Sequence[ReportedRun], results: Sequence[SimResult]) -> str:
             mark = " class=worse" if is_worse else ""
             cells.append(f"<td{mark}>{number(ratio)}<td>{number(found.upper95)}")
         name = html.escape(strategy.name)
+        cells.append(_changed(runs, strategy.name))
         rows.append(f"<tr><td>{name}<td>{strategy.hotkeys}{''.join(cells)}")
     return f"<table><tr><th>strategy<th>hotkeys{titles}{''.join(rows)}</table>"
 
@@ -118,8 +121,10 @@ def _validators(runs: Sequence[ReportedRun]) -> str:
     if not found[0]:
         return ""
     titles = "".join(f"<th>{html.escape(one.title)}: dividends per stake" for one in runs)
+    titles += _change_title(runs)
     rows = "".join(
         f"<tr><td>{html.escape(name)}{''.join(f'<td>{number(one.get(name))}' for one in found)}"
+        f"{_changed(runs, name)}"
         for name in found[0]
     )
     parts = ["<h2>Dishonest validators</h2>"]
@@ -131,6 +136,17 @@ def _validators(runs: Sequence[ReportedRun]) -> str:
         )
         parts.append(_table(runs, own))
     return "".join(parts)
+
+
+def _change_title(runs: Sequence[ReportedRun]) -> str:
+    return "<th>change" if len(runs) > 1 else ""
+
+
+def _changed(runs: Sequence[ReportedRun], name: str) -> str:
+    if len(runs) == 1:
+        return ""
+    value = changes(runs)[name]
+    return "<td>-" if value is None else f"<td>{value:+.3f}"
 
 
 def number(value: float | None) -> str:
