@@ -157,7 +157,7 @@ def read_file(path: Path) -> EpochFile:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UsageError(f"{path} is cut short or broken: {error}") from error
     except epoch_file.EpochFileError as error:
-        raise UsageError(f"{path} is no epoch file: {error}") from error
+        raise UsageError(f"{path} cannot be replayed: {error}") from error
 
 
 async def _on_chain(settings: Settings, file: EpochFile) -> list[Check]:

@@ -15,7 +15,7 @@ from subnet.core.rules import RuleParams
 from subnet.core.standing import MinerStanding
 from subnet.core.statement import SignedStatement
 
-FORMAT: Final = "assay/epoch/2"
+FORMAT: Final = "assay/epoch/3"
 
 
 class EpochFileError(ValueError):
@@ -25,7 +25,7 @@ class EpochFileError(ValueError):
 class _Header(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["assay/epoch/2"] = FORMAT
+    format: Literal["assay/epoch/3"] = FORMAT
     signed: SignedStatement
     previous: SignedStatement | None
     rules: RuleParams | None
@@ -58,6 +58,11 @@ def from_bytes(content: bytes) -> EpochFile:
         header = _Header.model_validate_json(first)
     except ValidationError as error:
         problem = error.errors()[0]
+        if problem["loc"] == ("format",):
+            raise EpochFileError(
+                f"its format is {problem['input']}, and this code reads {FORMAT}: replay it with "
+                "the code that wrote it"
+            ) from error
         where = ".".join(str(part) for part in problem["loc"]) or "the first line"
         raise EpochFileError(f"{where}: {problem['msg']}") from error
     return EpochFile(

@@ -184,7 +184,8 @@ def _assert_follows(said: EpochStatement, before: EpochStatement) -> None:
 def _records(file: EpochFile) -> str:
     said = file.said
     if len(file.lines) != said.records:
-        raise FailedError(f"{len(file.lines)} records, the statement counts {said.records}")
+        cut = "; the file may be cut short" if len(file.lines) < said.records else ""
+        raise FailedError(f"{len(file.lines)} records, the statement counts {said.records}{cut}")
     if records_root(file.lines) != said.records_root:
         raise FailedError("a record was changed, exchanged or moved: the root is another one")
     for number, line in enumerate(file.lines, 1):

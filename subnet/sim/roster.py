@@ -1,5 +1,6 @@
 """names, module paths -> STRATEGIES -> simulation: who takes part in a run."""
 
+import difflib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -38,8 +39,9 @@ def chosen(
     names = list(dict.fromkeys(names))
     for name in names:
         if name not in miners and name not in validators:
-            known = ", ".join([*miners, *validators])
-            raise StrategyError(f"no strategy {name}; known: {known}")
+            near = difflib.get_close_matches(name, [*miners, *validators], 1)
+            meant = f'; did you mean "{near[0]}"?' if near else ""
+            raise StrategyError(f'no strategy "{name}"{meant}; --list names all')
     makers: list[Maker] = [miners[name] for name in names if name in miners]
     if not names and not paths:
         makers = [*ADVERSARIES, *CONTROLS]
@@ -69,7 +71,8 @@ def entrants(
     if 2 * count * hotkeys > options.miners:
         raise StrategyError(
             f"{count} of each strategy take {count * hotkeys} hotkeys; at most half of "
-            f"{options.miners} miners may be dishonest: raise --miners, or name a --strategy"
+            f"{options.miners} miners may be dishonest: --miners {2 * count * hotkeys} has room "
+            "for them, or name a --strategy"
         )
     return [made() for _ in range(count) for made in makers]
 

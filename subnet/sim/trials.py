@@ -103,7 +103,8 @@ USERS: Final[tuple[Maker, ...]] = (BenchmarksOnly, RoundsForUsers)
 TWICE: Final[tuple[Maker, ...]] = (Buffer, SlowButAdequate)
 """Near their bounds: two operators each, for less noise."""
 COMPANY: Final[tuple[Maker, ...]] = (Colluders, SlowPeer)
-"""Hotkeys beside an honest one: what they add to it is little, so several operators are tried."""
+"""Hotkeys beside an honest one: what they add to it is next to nothing, so that many operators and
+bursts are tried."""
 DAY: Final[tuple[Maker, ...]] = tuple(
     one for one in ADVERSARIES if one not in (*SLOW, *USERS, *COMPANY)
 )
@@ -113,11 +114,11 @@ def whole() -> tuple[Trial, ...]:
     """All that `make law` runs."""
     return (
         Trial(DAY_TRIAL, 24.0, 44, 1, 40.0, (*DAY, *CONTROLS, *TWICE)),
-        Trial(COMPANY_TRIAL, 24.0, 44, 1, 40.0, COMPANY * 4),
+        Trial(COMPANY_TRIAL, 24.0, 64, 1, 20.0, COMPANY * 8, bursts_per_day=48),
         Trial(USERS_TRIAL, 24.0, 10, 1, 24.0, USERS, prompts=160.0),
         Trial(HONEST_TRIAL, 24.0, 8, 3, 60.0, (), bursts_per_day=24),
         Trial(MONTH_TRIAL, 720.0, 32, 1, 2.0, SLOW, bursts_per_day=1),
-        Trial(WIDE_TRIAL, 12.0, 9, 1, 10.0, (SharedEngine,), bursts_per_day=24, width=5.0),
+        Trial(WIDE_TRIAL, 24.0, 9, 1, 40.0, (SharedEngine,), bursts_per_day=24, width=5.0),
         *(
             Trial(name, 24.0, 10, 1, 60.0, (peer,))
             for name, peer in ((SLOW_PEER_TRIAL, SlowPeer), (GOOD_PEER_TRIAL, GoodPeer))

@@ -155,7 +155,8 @@ def test_rules_that_a_run_cannot_tell_apart_are_not_run_twice(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--strategy", "no such"], "no strategy"),
+        (["--strategy", "no such"], 'no strategy "no such"; --list names all'),
+        (["--strategy", "weaker modle"], 'did you mean "weaker model"?'),
         (["--adversary", "no.such:Class"], "No module named 'no'"),
         (["--adversary", PLUGGED + "NoSuch"], "module:Class"),
         (["--adversary", "json:loads"], "--adversary json:loads: TypeError"),
@@ -168,6 +169,7 @@ def test_rules_that_a_run_cannot_tell_apart_are_not_run_twice(
         (["--adversary", PLUGGED + "NoHotkeys"], "hotkeys = 0"),
         (["--adversary", PLUGGED + "NoEngine"], "engine_share = 0"),
         (["--strategy", "4 hotkeys, 1 engine", "--operators", "3"], "at most half"),
+        (["--strategy", "4 hotkeys, 1 engine", "--operators", "3"], "--miners 24 has room"),
         (["--strategy", "copy", "--profiles", "no-such-file.json"], "no-such-file"),
         (["--strategy", "copy", "--calibration", "no-such-file.json"], "no-such-file"),
         (["--strategy", "copy", "--calibration", "pyproject.toml"], "pyproject.toml: Invalid JSON"),

@@ -85,6 +85,22 @@ def test_every_epoch_replays_to_the_same_standings_factors_and_weights(files):
     assert seen >= {Answered, Audited, Faulted, Lost, Measured, PassedOver}
 
 
+def test_a_file_of_another_format_accuses_nobody(file):
+    content = epoch_file.to_bytes(file)
+    older = content.replace(epoch_file.FORMAT.encode(), b"assay/epoch/2", 1)
+    with pytest.raises(epoch_file.EpochFileError, match="assay/epoch/2, and this code reads"):
+        epoch_file.from_bytes(older)
+
+
+def test_a_file_that_was_cut_short_says_so(file):
+    (records,) = [
+        one.detail
+        for one in replay(replace(file, lines=file.lines[:-2]), verify)
+        if one.name == "records"
+    ]
+    assert "the file may be cut short" in records
+
+
 @pytest.mark.parametrize("place", [0, -1, 7])
 def test_a_record_flipped_dropped_added_or_moved_is_seen(file, place):
     lines = list(file.lines)
