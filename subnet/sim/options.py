@@ -63,11 +63,11 @@ class SimOptions(_Frozen):
     """Hotkeys, of all strategies together; honest ones fill up."""
     validators: Annotated[int, Field(ge=1, le=VALIDATORS_MAX)] = 4
     seed: Annotated[int, Field(ge=0)] = 0
-    load: Positive = 10.0
+    load: Positive = 8.0
     """Requests an hour to each miner, of all validators together."""
     prompts_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Users' own, at each validator."""
-    bursts_per_day: Annotated[int, Field(ge=1)] = 48
+    bursts_per_day: Annotated[int, Field(ge=1)] = 44
     """Joint probes of each validator; never more than the rules say."""
     network: NetworkParams = NetworkParams()
     chain: ChainParams = ChainParams()
