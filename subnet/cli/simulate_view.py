@@ -94,10 +94,9 @@ def _validators(runs: "Sequence[ReportedRun]", change: dict[str, float | None]) 
 
 
 def _changed(name: str, change: dict[str, float | None]) -> list[str]:
-    if not change:
-        return []
-    value = change[name]
-    return ["-" if value is None else f"{value:+.3f}"]
+    from subnet.sim.report import signed
+
+    return [signed(change[name])] if change else []
 
 
 def _show_rest(run: "ReportedRun", console: Console) -> None:

@@ -2,7 +2,7 @@
 
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,14 +76,15 @@ def html_report(runs: Sequence[ReportedRun], options: SimOptions) -> str:
         f"{options.validators} validators, {options.load:g} requests an hour to each miner, "
         f"{options.bursts_per_day} joint probes a day of each validator"
     )
+    change = changes(runs) if len(runs) > 1 else {}
     parts = [
         f"<h1>Simulated subnet</h1><p>{head}</p>",
         "<p>Income per cost: 1 is what an honest operator gets for a dollar. Above it a strategy "
         "pays.</p>",
-        _table(runs, [run.result for run in runs]),
+        _table(runs, [run.result for run in runs], change),
         _svg(_bars(runs)),
         _svg(_lines(runs[0])),
-        _validators(runs),
+        _validators(runs, change),
         *(
             f"<p>{html.escape(one.title)}: honest CV {number(one.result.honest_cv)}, honest "
             f"miners quarantined {one.result.quarantined_honest}, digest "
@@ -97,9 +98,11 @@ def html_report(runs: Sequence[ReportedRun], options: SimOptions) -> str:
     )
 
 
-def _table(runs: Sequence[ReportedRun], results: Sequence[SimResult]) -> str:
+def _table(
+    runs: Sequence[ReportedRun], results: Sequence[SimResult], change: Mapping[str, float | None]
+) -> str:
     titles = "".join(f"<th>{html.escape(one.title)}: income per cost<th>upper 95 %" for one in runs)
-    titles += _change_title(runs)
+    titles += "<th>change" if change else ""
     rows = []
     for place, strategy in enumerate(results[0].strategies):
         cells = []
@@ -110,23 +113,23 @@ def _table(runs: Sequence[ReportedRun], results: Sequence[SimResult]) -> str:
             mark = " class=worse" if is_worse else ""
             cells.append(f"<td{mark}>{number(ratio)}<td>{number(found.upper95)}")
         name = html.escape(strategy.name)
-        cells.append(_changed(runs, strategy.name))
+        cells += [f"<td>{signed(change[strategy.name])}"] if change else []
         rows.append(f"<tr><td>{name}<td>{strategy.hotkeys}{''.join(cells)}")
     return f"<table><tr><th>strategy<th>hotkeys{titles}{''.join(rows)}</table>"
 
 
-def _validators(runs: Sequence[ReportedRun]) -> str:
+def _validators(runs: Sequence[ReportedRun], change: Mapping[str, float | None]) -> str:
     """The dishonest validators, and their own run's miners if they had one."""
     found = [dividends(run) for run in runs]
     if not found[0]:
         return ""
     titles = "".join(f"<th>{html.escape(one.title)}: dividends per stake" for one in runs)
-    titles += _change_title(runs)
-    rows = "".join(
-        f"<tr><td>{html.escape(name)}{''.join(f'<td>{number(one.get(name))}' for one in found)}"
-        f"{_changed(runs, name)}"
-        for name in found[0]
-    )
+    titles += "<th>change" if change else ""
+    rows = ""
+    for name in found[0]:
+        cells = [number(one.get(name)) for one in found]
+        cells += [signed(change[name])] if change else []
+        rows += f"<tr><td>{html.escape(name)}{''.join(f'<td>{cell}' for cell in cells)}"
     parts = ["<h2>Dishonest validators</h2>"]
     parts.append(f"<table><tr><th>validator{titles}{rows}</table>")
     own = [run.validators for run in runs if run.validators is not None]
@@ -134,24 +137,18 @@ def _validators(runs: Sequence[ReportedRun]) -> str:
         parts.append(
             f"<p>In a run of their own of {own[0].hours:.3g} hours, beside these miners:</p>"
         )
-        parts.append(_table(runs, own))
+        parts.append(_table(runs, own, change))
     return "".join(parts)
-
-
-def _change_title(runs: Sequence[ReportedRun]) -> str:
-    return "<th>change" if len(runs) > 1 else ""
-
-
-def _changed(runs: Sequence[ReportedRun], name: str) -> str:
-    if len(runs) == 1:
-        return ""
-    value = changes(runs)[name]
-    return "<td>-" if value is None else f"<td>{value:+.3f}"
 
 
 def number(value: float | None) -> str:
     """A figure, or a dash where there is none."""
     return "-" if value is None else f"{value:.3f}"
+
+
+def signed(value: float | None) -> str:
+    """A change, or a dash where there is none."""
+    return "-" if value is None else f"{value:+.3f}"
 
 
 def _bars(runs: Sequence[ReportedRun]) -> Any:
