@@ -261,7 +261,7 @@ def _start_of(index: int, params: CapacityParams) -> int:
 
 
 def _index(number: int, params: CapacityParams) -> int:
-    """How many intervals start below second `number`."""
+    """How many intervals have a number below `number`."""
     return -(-number * params.bursts_per_day // DAY_SECONDS)
 
 

@@ -109,10 +109,9 @@ class _Fold:
             {one.begun.burst: _reopened(one) for one in before.open_bursts} if before else {}
         )
         self._plan = BurstPlan() if before is None else before.burst_plan
-        self._recent: dict[int, Begun] = {}
-        """The latest bursts of this file by number."""
-        self._awaited: dict[int, frozenset[str]] = {}
-        """For whom a second try would have come in their stead."""
+        self._recent: dict[int, tuple[Begun, frozenset[str]]] = {}
+        """This process's latest bursts by number, each with those for whom a second try would have
+        come in its stead."""
         self._sent_us: dict[str, int] = {}
         """When each hotkey was last asked, by its answers."""
         self._is_starting = False
@@ -125,7 +124,6 @@ class _Fold:
             self._is_starting = True
             self._plan = BurstPlan()
             self._recent.clear()
-            self._awaited.clear()
         elif isinstance(record, Begun):
             self._begin(record, rules)
         elif isinstance(record, Voided):
@@ -178,7 +176,7 @@ class _Fold:
             assert_group(record, self._walked.views[number], params)
         else:
             assert_repeats(record, again, self._walked.views[number])
-        self._awaited[number] = frozenset(
+        awaited = frozenset(
             hotkey for one in passed_over(self._plan, record) for hotkey in one.wanted
         )
         secret = self._file.secrets.get(record.period)
@@ -190,10 +188,9 @@ class _Fold:
                 assert_pair(record, secret, self._walked.views[number], self._plan)
         self._plan = after_begin(self._plan, record, params)
         self.begun += 1
-        self._recent[number] = record
+        self._recent[number] = record, awaited
         if len(self._recent) > RECENT_BURSTS:
-            earliest = min(self._recent)
-            del self._recent[earliest], self._awaited[earliest]
+            del self._recent[min(self._recent)]
         self.open[number] = _Open(record)
 
     def _void(self, record: Voided, rules: RuleParams) -> None:
@@ -249,7 +246,7 @@ class _Fold:
         sent_us = record.at_us - record.total_us
         self._assert_was_loaded(record, sent_us, rules)
         self._sent_us[record.miner_hotkey] = sent_us
-        for begun in self._recent.values():
+        for begun, _ in self._recent.values():
             if begun.loads(record.miner_hotkey):
                 _assert_counted(record, begun, counted_window(begun.at_us, rules.capacity))
         told = record.in_burst
@@ -270,12 +267,12 @@ class _Fold:
         earlier_us = self._sent_us.get(hotkey)
         if earlier_us is None or sent_us - earlier_us > ON_ROSTER_US:
             return
-        for number, begun in self._recent.items():
+        for number, (begun, awaited) in self._recent.items():
             if not earlier_us < begun.at_us < sent_us or begun.loads(hotkey):
                 continue
             if hotkey in self._walked.views[number].closed:
                 continue
-            if hotkey in self._awaited[number]:
+            if hotkey in awaited:
                 raise FailedError(f"burst {number}: the second try of {hotkey} was due")
             if _had_a_place(hotkey, begun, rules):
                 raise FailedError(f"{hotkey} was left out of burst {number}")

@@ -17,7 +17,7 @@ from subnet.core.records import (
     VoidWord,
 )
 from subnet.core.replay import replay
-from subnet.core.replay_bursts import ON_ROSTER_US
+from subnet.core.replay_bursts import ON_ROSTER_US, SLACK_US
 from tests.replay_support import (
     behind,
     changed,
@@ -250,6 +250,24 @@ def test_a_burst_that_outlives_its_process_is_seen(files):
     started = Started(at_us=1, rules=file.rules, release_digest=file.said.release_digest)
     at = place_of(file, Begun, of_burst(number, Begun))
     assert "outlived the process" in problem(behind(file, at, started.to_bytes()))
+
+
+def test_what_comes_to_the_next_process_while_a_burst_would_run_is_not_its_own(files):
+    file, number = whole(files)
+    at = place_of(file, Begun, of_burst(number, Begun))
+    begun = RECORD.validate_json(file.lines[at])
+    window = counted_window(begun.at_us, file.rules.capacity)
+    came = place_of(file, Answered, of_burst(number, Answered))
+    assert RECORD.validate_json(file.lines[came]).at_us < window.stop - SLACK_US
+    untold = changed(file, came, in_burst=None)
+    assert "untold" in problem(untold)
+    stopped = {"first": number, "last": number, "word": VoidWord.STOPPED}
+    restart = (
+        Started(at_us=begun.at_us, rules=file.rules, release_digest=file.said.release_digest),
+        Voided(at_us=begun.at_us, **stopped),
+    )
+    told = problem(behind(untold, at, *(one.to_bytes() for one in restart)))
+    assert told and "untold" not in told
 
 
 def test_a_cover_whose_order_is_chosen_is_seen(files):
