@@ -36,6 +36,11 @@ def equally(_: str, present: int) -> int:
     return ENGINE_TPS_MILLI // present
 
 
+def names(count: int) -> list[str]:
+    """So many hotkeys."""
+    return [f"miner-{number}" for number in range(count)]
+
+
 @dataclass
 class Probed:
     """A subnet under bursts; `engine_of` names each hotkey's engine."""
